@@ -1,0 +1,157 @@
+//! Centre: one data centre, that is one S3-compatible store and, unless it is storage only, one cluster.
+//! `status` says what a probe of the store proved, never what it is assumed to do.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One data centre. The same object may be applied in every cluster: an operator knows which one it is by
+/// its `--centre` argument.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "tripod.cloud",
+    version = "v1alpha1",
+    kind = "Centre",
+    status = "CentreStatus",
+    shortname = "ctr",
+    category = "tripod",
+    printcolumn = r#"{"name":"Role","type":"string","jsonPath":".spec.role"}"#,
+    printcolumn = r#"{"name":"City","type":"string","jsonPath":".spec.city"}"#,
+    printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type=='Ready')].status"}"#,
+    printcolumn = r#"{"name":"Reason","type":"string","jsonPath":".status.conditions[?(@.type=='Ready')].reason"}"#,
+    printcolumn = r#"{"name":"Conditional Writes","type":"string","jsonPath":".status.store.conditionalWrites","priority":1}"#,
+    printcolumn = r#"{"name":"Checked","type":"date","jsonPath":".status.store.checkedAt"}"#
+)]
+#[serde(rename_all = "camelCase")]
+pub struct CentreSpec {
+    /// What the centre is for.
+    pub role: CentreRole,
+    /// The city. Centres of one city are lost together.
+    #[schemars(length(min = 1, max = 63))]
+    pub city: String,
+    /// The centre whose recovery points are pulled into this one's vault. A production centre pulls from none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub pull_from: Option<String>,
+    /// For a centre that has a store but no cluster: the centre whose operator serves it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub served_by: Option<String>,
+    /// How often new recovery points are looked for, in seconds.
+    #[serde(default = "default_pull_interval")]
+    #[schemars(range(min = 1, max = 86400))]
+    pub pull_interval_seconds: u32,
+    /// How often every copy in the vault is read again and proved, in seconds.
+    #[serde(default = "default_verify_interval")]
+    #[schemars(range(min = 10, max = 2_592_000))]
+    pub verify_interval_seconds: u32,
+    /// The centre's S3-compatible store.
+    pub store: StoreSpec,
+}
+
+fn default_pull_interval() -> u32 {
+    60
+}
+
+fn default_verify_interval() -> u32 {
+    86_400
+}
+
+/// The part a centre plays in *two sites, three centres*.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CentreRole {
+    Production,
+    SameCity,
+    Remote,
+    Witness,
+}
+
+/// Where a store is and which Secrets open it. Secrets lie in the operator's own namespace, always.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "self.endpoint.startsWith('https://') || (has(self.allowPlainHttp) && self.allowPlainHttp)",
+     "message": "store.endpoint: use https://, or set store.allowPlainHttp: true for a network you trust"}
+]))]
+pub struct StoreSpec {
+    /// URL of the store, for instance `https://s3.same-city.example`.
+    #[schemars(regex(pattern = r"^https?://[^/\s]+$"), length(max = 253))]
+    pub endpoint: String,
+    /// S3 region name used for signing.
+    #[schemars(length(min = 1, max = 63))]
+    pub region: String,
+    /// The vault: the bucket that holds backups. It must exist.
+    #[schemars(regex(pattern = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"))]
+    pub bucket: String,
+    /// PEM certificates to trust for the endpoint, beside the public ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_bundle: Option<String>,
+    /// Allow `http://`. Object contents then cross the network unprotected (backups stay encrypted).
+    #[serde(default)]
+    pub allow_plain_http: bool,
+    /// Read-write credentials, used only by the operator that serves this centre.
+    pub credentials_secret_ref: SecretRef,
+    /// Read-only credentials, used by the operators of other centres to pull and to learn what is proven here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reader_credentials_secret_ref: Option<SecretRef>,
+}
+
+/// A Secret in the operator's namespace with the keys `accessKeyId` and `secretAccessKey`.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+pub struct SecretRef {
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// What was found.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct CentreStatus {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// What the last probe proved. Absent until there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreFindings>,
+    /// `Pull` where the centre's own operator pulls; `Push` where another centre's operator holds write
+    /// credentials here, so that pull-only protection does not hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protection: Option<Protection>,
+}
+
+/// Who can write to this centre's vault.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protection {
+    Pull,
+    Push,
+}
+
+/// Results of one probe.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct StoreFindings {
+    pub conditional_writes: Finding,
+    pub checksums: Finding,
+    pub versioning: Finding,
+    pub object_lock: Finding,
+    /// The store's `Server` header, as it was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    pub checked_at: Time,
+}
+
+/// One proven or refuted ability.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// Tried, and right.
+    Proven,
+    /// Tried, and wrong.
+    Refuted,
+    /// The store says that it does not have it.
+    Absent,
+    /// Could not be tried.
+    Unknown,
+}

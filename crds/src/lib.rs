@@ -1,0 +1,32 @@
+//! The API of Tripod, and nothing else: one file per kind, the same name everywhere.
+//!
+//! Every kind carries its own promises in its schema: structural enums, ranges, and CEL rules for what one
+//! object can tell about itself. What needs a second object to decide lives in `tripod-domain`.
+
+pub mod backup_policy;
+pub mod centre;
+pub mod department;
+pub mod disaster_recovery_drill;
+pub mod recovery_point;
+
+pub use backup_policy::{BackupPolicy, BackupPolicySpec, BackupPolicyStatus};
+pub use centre::{Centre, CentreSpec, CentreStatus};
+pub use department::{Department, DepartmentSpec, DepartmentStatus};
+pub use disaster_recovery_drill::{
+    DisasterRecoveryDrill, DisasterRecoveryDrillSpec, DisasterRecoveryDrillStatus,
+};
+pub use recovery_point::{RecoveryPoint, RecoveryPointSpec, RecoveryPointStatus};
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+
+/// The API group of every kind.
+pub const GROUP: &str = "tripod.cloud";
+/// The one served and stored version.
+pub const VERSION: &str = "v1alpha1";
+
+/// All definitions, in the order in which they are installed.
+#[must_use]
+pub fn all() -> Vec<CustomResourceDefinition> {
+    vec![Centre::crd(), Department::crd(), BackupPolicy::crd(), RecoveryPoint::crd(), DisasterRecoveryDrill::crd()]
+}

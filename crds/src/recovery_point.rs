@@ -1,0 +1,120 @@
+//! RecoveryPoint: one consistent, named, restorable moment of a system. Written by the operator, one per run;
+//! `status.centres` says where it is and when every byte it needs was proved to be there.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "tripod.cloud",
+    version = "v1alpha1",
+    kind = "RecoveryPoint",
+    namespaced,
+    status = "RecoveryPointStatus",
+    shortname = "rp",
+    category = "tripod",
+    printcolumn = r#"{"name":"Policy","type":"string","jsonPath":".spec.policy"}"#,
+    printcolumn = r#"{"name":"Phase","type":"string","jsonPath":".status.phase"}"#,
+    printcolumn = r#"{"name":"Here","type":"string","jsonPath":".status.here"}"#,
+    printcolumn = r#"{"name":"Centres","type":"string","jsonPath":".status.summary"}"#,
+    printcolumn = r#"{"name":"Taken","type":"date","jsonPath":".spec.takenAt"}"#
+)]
+#[kube(validation = Rule::new("self.spec == oldSelf.spec").message("spec: a recovery point is never changed"))]
+#[serde(rename_all = "camelCase")]
+pub struct RecoveryPointSpec {
+    /// The BackupPolicy that made it.
+    #[schemars(length(min = 1, max = 253))]
+    pub policy: String,
+    /// The centre whose system it is a moment of.
+    #[schemars(length(min = 1, max = 63))]
+    pub origin: String,
+    /// When the run began: no data in the point is older than what was there at this time.
+    pub taken_at: Time,
+    #[serde(default)]
+    pub objects: bool,
+    /// Volume claims whose files are in the point.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<String>,
+    /// Buckets whose objects are in the point.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub buckets: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct RecoveryPointStatus {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<PointPhase>,
+    /// State at the centre in whose cluster this object lies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub here: Option<CopyState>,
+    /// For people: `production Verified, same-city Verified, remote Pending`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<String>,
+    /// Digest over everything in the point (`sha256:…`). The same at every centre.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_digest: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["centre"]))]
+    pub centres: Vec<CentreCopy>,
+    /// What was taken, counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contents: Option<Contents>,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PointPhase {
+    Running,
+    /// Everything was written to the vault of its origin.
+    Complete,
+    Failed,
+}
+
+/// A copy of the point at one centre.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct CentreCopy {
+    pub centre: String,
+    pub state: CopyState,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copied_at: Option<Time>,
+    /// When every byte it needs was last proved to be there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified_at: Option<Time>,
+    /// Why it is not further, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CopyState {
+    /// Not there, or not known to be there.
+    Unknown,
+    Pending,
+    Copied,
+    Verified,
+    /// Was there, and a later verification found damage.
+    Damaged,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Contents {
+    /// Kubernetes objects.
+    pub objects: u64,
+    /// Files of volumes.
+    pub files: u64,
+    /// Bytes of those files.
+    pub file_bytes: u64,
+    /// Objects of buckets.
+    pub bucket_objects: u64,
+    /// Bytes of those objects.
+    pub bucket_bytes: u64,
+}
