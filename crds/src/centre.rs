@@ -84,6 +84,11 @@ pub struct StoreSpec {
     /// The vault: the bucket that holds backups. It must exist.
     #[schemars(regex(pattern = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"))]
     pub bucket: String,
+    /// The bucket that keeps the objects of departments' buckets, every version of them. It must exist and be
+    /// versioned. Default: the name of the vault with `-replica` behind it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"))]
+    pub replica_bucket: Option<String>,
     /// PEM certificates to trust for the endpoint, beside the public ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_bundle: Option<String>,
@@ -154,4 +159,23 @@ pub enum Finding {
     Absent,
     /// Could not be tried.
     Unknown,
+}
+
+impl StoreSpec {
+    /// The bucket that keeps the objects of departments' buckets.
+    #[must_use]
+    pub fn replica_bucket(&self) -> String {
+        self.replica_bucket.clone().unwrap_or_else(|| format!("{}-replica", self.bucket))
+    }
+}
+
+impl Centre {
+    /// Whether the operator of `centre` looks after this one: its own, or a storage-only one that names it.
+    #[must_use]
+    pub fn is_served_by(&self, centre: &str) -> bool {
+        match &self.spec.served_by {
+            Some(server) => server == centre,
+            None => self.metadata.name.as_deref() == Some(centre),
+        }
+    }
 }

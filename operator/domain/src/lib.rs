@@ -1,1 +1,13 @@
+//! Decisions, and nothing else: what was observed goes in, a plan comes out, and from both the status that
+//! follows. No client, no clock, no runtime: the time is an argument, so that every decision can be tabled,
+//! replayed and explored.
 
+pub mod backup_policy;
+pub mod conditions;
+pub mod disaster_recovery_drill;
+pub mod duration;
+pub mod manifest;
+pub mod pull;
+pub mod recovery_point;
+pub mod restore;
+pub mod schedule;

@@ -1,0 +1,353 @@
+//! When a policy makes a recovery point, and how its centres stand against their objectives.
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use tripod_crds::backup_policy::{BackupPolicySpec, CentreStanding, Objective, ObjectiveState};
+use tripod_crds::recovery_point::{CopyState, PointPhase};
+use tripod_crds::{BackupPolicy, BackupPolicyStatus, RecoveryPoint, RecoveryPointSpec};
+
+use crate::conditions::{self, Verdict};
+use crate::duration;
+use crate::schedule::Schedule;
+
+/// The annotation that asks for a run now; a new token for each run.
+pub const RUN_ANNOTATION: &str = "tripod.cloud/run";
+
+/// What was read before deciding.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    pub policy: BackupPolicy,
+    /// The centre of this operator.
+    pub centre: String,
+    /// Whether the system is active at this centre: elsewhere a policy only watches.
+    pub active_here: bool,
+    /// Names of all Centres of this cluster.
+    pub centres: BTreeSet<String>,
+    /// Recovery points of this policy in the namespace.
+    pub points: Vec<RecoveryPoint>,
+    /// Bound volume claims of the namespace.
+    pub claims: Vec<String>,
+    /// Buckets of the policy with what the store said against them, by position in the spec.
+    pub bucket_errors: Vec<(usize, String)>,
+    /// The store itself could not be asked.
+    pub store_error: Option<String>,
+}
+
+/// What to do, and why.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    pub action: Action,
+    pub ready: Verdict,
+    pub next_run: Option<Timestamp>,
+    /// Look again after this long, if nothing changes before.
+    pub recheck: SignedDuration,
+}
+
+/// At most one new point a pass.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    Nothing,
+    /// Make a recovery point of this name, unless there is one.
+    Create { name: String, spec: RecoveryPointSpec, token: Option<String> },
+}
+
+/// Pure, total.
+#[must_use]
+pub fn decide(seen: &Observed, now: Timestamp) -> Plan {
+    let spec = &seen.policy.spec;
+    let idle = |ready: Verdict| Plan {
+        action: Action::Nothing,
+        ready,
+        next_run: None,
+        recheck: SignedDuration::from_secs(60),
+    };
+    let schedule = match validate(seen) {
+        Ok(schedule) => schedule,
+        Err(refusal) => return idle(refusal),
+    };
+    if !seen.active_here {
+        return idle(Verdict::yes(
+            "Standby",
+            format!("the system is not active at {}; its recovery points are made where it is", seen.centre),
+        ));
+    }
+    let next_run = if spec.suspend { None } else { schedule.as_ref().and_then(|s| s.next(now)) };
+    let wait = next_run.map_or(SignedDuration::from_secs(60), |at| at.duration_since(now));
+    Plan {
+        action: next_action(seen, schedule.as_ref(), now),
+        ready: if spec.suspend {
+            Verdict::yes("Suspended", "spec.suspend is true: no new recovery points are made")
+        } else {
+            Verdict::yes("Accepted", "the policy is valid and its buckets can be read")
+        },
+        next_run,
+        recheck: wait.clamp(SignedDuration::from_secs(1), SignedDuration::from_secs(60)),
+    }
+}
+
+fn validate(seen: &Observed) -> Result<Option<Schedule>, Verdict> {
+    let spec = &seen.policy.spec;
+    let schedule = spec
+        .schedule
+        .as_deref()
+        .map(Schedule::parse)
+        .transpose()
+        .map_err(|e| Verdict::no("InvalidSchedule", format!("spec.schedule: {e}")))?;
+    check_objectives(spec, &seen.centres)?;
+    if let Some(error) = &seen.store_error {
+        return Err(Verdict::no("StoreUnavailable", format!("centre {}: {error}", seen.centre)));
+    }
+    if let Some((at, error)) = seen.bucket_errors.first() {
+        return Err(Verdict::no("BucketUnreadable", format!("spec.include.buckets[{at}]: {error}")));
+    }
+    Ok(schedule)
+}
+
+fn check_objectives(spec: &BackupPolicySpec, centres: &BTreeSet<String>) -> Result<(), Verdict> {
+    for (at, objective) in spec.objectives.iter().enumerate() {
+        if !centres.contains(&objective.centre) {
+            let known = centres.iter().cloned().collect::<Vec<_>>().join(", ");
+            return Err(Verdict::no(
+                "UnknownCentre",
+                format!("spec.objectives[{at}].centre: no Centre is named {:?}; there are: {known}", objective.centre),
+            ));
+        }
+        for (field, value) in [("rpo", Some(&objective.rpo)), ("rto", objective.rto.as_ref())] {
+            if let Some(Err(error)) = value.map(|text| duration::parse(text)) {
+                return Err(Verdict::no("InvalidObjective", format!("spec.objectives[{at}].{field}: {error}")));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// On demand first, then by schedule. One run at a time: a second would read the same volumes.
+fn next_action(seen: &Observed, schedule: Option<&Schedule>, now: Timestamp) -> Action {
+    if seen.points.iter().any(|point| phase(point).is_none_or(|p| p == PointPhase::Running)) {
+        return Action::Nothing;
+    }
+    let policy = &seen.policy;
+    let token = policy.metadata.annotations.as_ref().and_then(|a| a.get(RUN_ANNOTATION));
+    let acted_on = policy.status.as_ref().and_then(|s| s.last_run_token.as_ref());
+    if let Some(token) = token.filter(|t| Some(*t) != acted_on) {
+        return create(seen, now, Some(token.clone()));
+    }
+    if policy.spec.suspend {
+        return Action::Nothing;
+    }
+    let made_until = seen.points.iter().map(|point| point.spec.taken_at.0).max();
+    let since = made_until.or(policy.metadata.creation_timestamp.as_ref().map(|t| t.0)).unwrap_or(now);
+    match schedule.and_then(|s| s.due(since, now)) {
+        Some(_) => create(seen, now, None),
+        None => Action::Nothing,
+    }
+}
+
+fn phase(point: &RecoveryPoint) -> Option<PointPhase> {
+    point.status.as_ref().and_then(|status| status.phase)
+}
+
+/// The name carries the second at which the run began, so that names sort as time does and two operators that
+/// both decide in one second make one point.
+fn create(seen: &Observed, now: Timestamp, token: Option<String>) -> Action {
+    let include = &seen.policy.spec.include;
+    let policy = seen.policy.metadata.name.clone().unwrap_or_default();
+    // Statuses and names carry whole seconds; so does the time that is promised.
+    let taken_at = Timestamp::from_second(now.as_second()).unwrap_or(now);
+    Action::Create {
+        name: format!("{policy}-{}", taken_at.strftime("%Y%m%dt%H%M%S")),
+        spec: RecoveryPointSpec {
+            policy,
+            origin: seen.centre.clone(),
+            taken_at: Time(taken_at),
+            objects: include.objects,
+            volumes: if include.volumes { seen.claims.clone() } else { Vec::new() },
+            buckets: include.buckets.clone(),
+        },
+        token,
+    }
+}
+
+/// The status that follows. `created` says whether the action of the plan was carried out.
+#[must_use]
+pub fn status(seen: &Observed, plan: &Plan, created: Result<(), String>, now: Timestamp) -> BackupPolicyStatus {
+    let previous = seen.policy.status.clone().unwrap_or_default();
+    let generation = seen.policy.metadata.generation;
+    let mut conditions = previous.conditions.clone();
+    let ready = match &created {
+        Err(error) => Verdict::no("RecoveryPointNotCreated", error.clone()),
+        Ok(()) => plan.ready.clone(),
+    };
+    conditions::set(&mut conditions, "Ready", &ready, generation, now);
+    let last_run_token = match (&plan.action, &created) {
+        (Action::Create { token: Some(token), .. }, Ok(())) => Some(token.clone()),
+        _ => previous.last_run_token,
+    };
+    let complete = seen.points.iter().filter(|p| phase(p) == Some(PointPhase::Complete));
+    BackupPolicyStatus {
+        observed_generation: generation,
+        conditions,
+        last_recovery_point: complete.max_by_key(|p| p.spec.taken_at.0).and_then(|p| p.metadata.name.clone()),
+        next_run: plan.next_run.map(Time),
+        last_run_token,
+        centres: seen.policy.spec.objectives.iter().map(|o| standing(o, &seen.points, now)).collect(),
+    }
+}
+
+fn standing(objective: &Objective, points: &[RecoveryPoint], now: Timestamp) -> CentreStanding {
+    let newest = points.iter().filter(|p| is_verified_at(p, &objective.centre)).max_by_key(|p| p.spec.taken_at.0);
+    let state = match (newest, duration::parse(&objective.rpo)) {
+        (Some(point), Ok(rpo)) if now.duration_since(point.spec.taken_at.0) <= rpo => ObjectiveState::Met,
+        (Some(_), Ok(_)) => ObjectiveState::Missed,
+        _ => ObjectiveState::Unknown,
+    };
+    CentreStanding {
+        centre: objective.centre.clone(),
+        newest_verified: newest.and_then(|p| p.metadata.name.clone()),
+        newest_verified_at: newest.map(|p| p.spec.taken_at.clone()),
+        objective: state,
+    }
+}
+
+/// Whether every byte of the point was proved to be at `centre`.
+#[must_use]
+pub fn is_verified_at(point: &RecoveryPoint, centre: &str) -> bool {
+    point.status.as_ref().is_some_and(|status| {
+        status.centres.iter().any(|copy| copy.centre == centre && copy.state == CopyState::Verified)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tripod_crds::RecoveryPointStatus;
+    use tripod_crds::backup_policy::Include;
+    use tripod_crds::recovery_point::CentreCopy;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn seen() -> Observed {
+        let mut policy = BackupPolicy::new(
+            "registration",
+            BackupPolicySpec {
+                schedule: Some("*/15 * * * *".into()),
+                suspend: false,
+                include: Include { buckets: vec!["files".into()], ..Include::default() },
+                objectives: vec![Objective { centre: "remote".into(), rpo: "30m".into(), rto: None }],
+            },
+        );
+        policy.metadata.creation_timestamp = Some(Time(at("2026-11-24T02:00:01Z")));
+        Observed {
+            policy,
+            centre: "production".into(),
+            active_here: true,
+            centres: BTreeSet::from(["production".into(), "remote".into()]),
+            points: Vec::new(),
+            claims: vec!["data".into()],
+            bucket_errors: Vec::new(),
+            store_error: None,
+        }
+    }
+
+    fn point(taken: &str, phase: PointPhase, remote: CopyState) -> RecoveryPoint {
+        let spec = RecoveryPointSpec {
+            policy: "registration".into(),
+            origin: "production".into(),
+            taken_at: Time(at(taken)),
+            objects: true,
+            volumes: Vec::new(),
+            buckets: Vec::new(),
+        };
+        let mut point = RecoveryPoint::new("registration-x", spec);
+        let copy = CentreCopy {
+            centre: "remote".into(),
+            state: remote,
+            copied_at: None,
+            verified_at: None,
+            message: None,
+        };
+        point.status =
+            Some(RecoveryPointStatus { phase: Some(phase), centres: vec![copy], ..RecoveryPointStatus::default() });
+        point
+    }
+
+    fn name(plan: &Plan) -> Option<&str> {
+        match &plan.action {
+            Action::Create { name, .. } => Some(name),
+            Action::Nothing => None,
+        }
+    }
+
+    #[test]
+    fn makes_a_point_when_due_and_not_before() {
+        assert_eq!(name(&decide(&seen(), at("2026-11-24T02:14:59Z"))), None);
+        let plan = decide(&seen(), at("2026-11-24T02:15:03Z"));
+        assert_eq!(name(&plan), Some("registration-20261124t021503"));
+    }
+
+    #[test]
+    fn one_run_at_a_time() {
+        let mut seen = seen();
+        seen.points = vec![point("2026-11-24T02:15:00Z", PointPhase::Running, CopyState::Pending)];
+        assert_eq!(name(&decide(&seen, at("2026-11-24T02:31:00Z"))), None);
+        seen.points = vec![point("2026-11-24T02:15:00Z", PointPhase::Complete, CopyState::Pending)];
+        assert!(name(&decide(&seen, at("2026-11-24T02:31:00Z"))).is_some());
+    }
+
+    #[test]
+    fn a_token_runs_once_even_when_suspended() {
+        let mut seen = seen();
+        seen.policy.spec.suspend = true;
+        seen.policy.metadata.annotations = Some([(RUN_ANNOTATION.to_owned(), "t1".to_owned())].into());
+        let now = at("2026-11-24T02:01:00Z");
+        let plan = decide(&seen, now);
+        assert!(name(&plan).is_some());
+        seen.policy.status = Some(status(&seen, &plan, Ok(()), now));
+        assert_eq!(name(&decide(&seen, now)), None);
+    }
+
+    #[test]
+    fn elsewhere_it_only_watches() {
+        let mut seen = seen();
+        seen.active_here = false;
+        let plan = decide(&seen, at("2026-11-24T02:15:03Z"));
+        assert_eq!((name(&plan), plan.ready.reason.as_str()), (None, "Standby"));
+    }
+
+    #[test]
+    fn each_mistake_names_its_field() {
+        let now = at("2026-11-24T02:15:03Z");
+        let broken = |change: fn(&mut Observed)| {
+            let mut seen = seen();
+            change(&mut seen);
+            let plan = decide(&seen, now);
+            assert_eq!(plan.action, Action::Nothing);
+            assert!(!plan.ready.holds);
+            plan.ready.message
+        };
+        assert!(broken(|s| s.policy.spec.schedule = Some("often".into())).starts_with("spec.schedule: "));
+        assert!(
+            broken(|s| s.policy.spec.objectives[0].centre = "moon".into()).starts_with("spec.objectives[0].centre: ")
+        );
+        assert!(broken(|s| s.policy.spec.objectives[0].rpo = "0".into()).starts_with("spec.objectives[0].rpo: "));
+        assert!(broken(|s| s.bucket_errors = vec![(0, "no".into())]).starts_with("spec.include.buckets[0]: "));
+    }
+
+    #[test]
+    fn a_centre_meets_its_objective_only_with_a_proven_copy() {
+        let mut seen = seen();
+        let now = at("2026-11-24T02:31:00Z");
+        let state = |seen: &Observed| status(seen, &decide(seen, now), Ok(()), now).centres[0].objective;
+        assert_eq!(state(&seen), ObjectiveState::Unknown);
+        seen.points = vec![point("2026-11-24T02:15:00Z", PointPhase::Complete, CopyState::Copied)];
+        assert_eq!(state(&seen), ObjectiveState::Unknown);
+        seen.points = vec![point("2026-11-24T02:15:00Z", PointPhase::Complete, CopyState::Verified)];
+        assert_eq!(state(&seen), ObjectiveState::Met);
+        seen.points = vec![point("2026-11-24T02:00:59Z", PointPhase::Complete, CopyState::Verified)];
+        assert_eq!(state(&seen), ObjectiveState::Missed);
+    }
+}

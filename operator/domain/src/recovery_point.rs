@@ -1,0 +1,326 @@
+//! How a recovery point comes to be at its origin, and how what all centres have proved of it becomes one
+//! status. The order is: objects, volumes and buckets side by side, then the manifest, which makes it whole.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use tripod_crds::recovery_point::{CentreCopy, CopyState, PointPhase};
+use tripod_crds::{RecoveryPoint, RecoveryPointStatus};
+
+use crate::conditions::{self, Verdict};
+use crate::manifest::{BucketPart, CopyRecord, Part, PointManifest};
+
+/// A run that is not complete after this long has failed: something it needs will not come by itself.
+pub const RUN_DEADLINE: SignedDuration = SignedDuration::from_hours(6);
+
+/// How the mover of one volume stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MoverState {
+    Absent,
+    Running,
+    /// With the last words of its pod, if there were any.
+    Failed(String),
+    Succeeded,
+}
+
+/// What another centre's vault says of the point.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reading {
+    Record(CopyRecord),
+    /// Readable, and nothing about this point in it.
+    NoRecord,
+    Unreadable(String),
+}
+
+/// What was read before deciding.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    pub point: RecoveryPoint,
+    pub centre: String,
+    /// Present once everything is written.
+    pub manifest: Option<PointManifest>,
+    pub objects: Option<Part>,
+    pub volumes: BTreeMap<String, Part>,
+    pub buckets: BTreeMap<String, BucketPart>,
+    pub movers: BTreeMap<String, MoverState>,
+    /// By centre, every Centre that keeps copies.
+    pub readings: BTreeMap<String, Reading>,
+    /// How often other centres' vaults are looked at, in seconds.
+    pub interval: u32,
+}
+
+/// What to do in one pass. Everything in it may be done side by side.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Plan {
+    /// Gather what is missing; movers that run are left alone.
+    Gather { objects: bool, launch: Vec<String>, buckets: Vec<String>, waiting: Vec<String> },
+    /// All parts are there: write the manifest.
+    Seal(Box<PointManifest>),
+    /// The run can't succeed.
+    Fail { reason: String, message: String },
+    /// Nothing to write: show what the centres have proved.
+    Watch,
+}
+
+/// Pure, total.
+#[must_use]
+pub fn decide(seen: &Observed, now: Timestamp) -> Plan {
+    let phase = seen.point.status.as_ref().and_then(|status| status.phase);
+    if seen.point.spec.origin != seen.centre || seen.manifest.is_some() || phase == Some(PointPhase::Failed) {
+        return Plan::Watch;
+    }
+    let spec = &seen.point.spec;
+    for (claim, state) in &seen.movers {
+        if let MoverState::Failed(words) = state
+            && !seen.volumes.contains_key(claim)
+        {
+            let message = format!("spec.volumes: the files of claim {claim} could not be read: {words}");
+            return Plan::Fail { reason: "MoverFailed".into(), message };
+        }
+    }
+    let objects = spec.objects && seen.objects.is_none();
+    let missing: Vec<&String> = spec.volumes.iter().filter(|v| !seen.volumes.contains_key(*v)).collect();
+    let buckets: Vec<String> = spec.buckets.iter().filter(|b| !seen.buckets.contains_key(*b)).cloned().collect();
+    if !objects && missing.is_empty() && buckets.is_empty() {
+        return Plan::Seal(Box::new(seal(seen, now)));
+    }
+    if now.duration_since(spec.taken_at.0) > RUN_DEADLINE {
+        let message = format!("not complete {} h after it began; still missing: volumes {missing:?}, buckets {buckets:?}",
+            RUN_DEADLINE.as_hours());
+        return Plan::Fail { reason: "DeadlineExceeded".into(), message };
+    }
+    // A mover that says it succeeded without a part in the vault was lied to, or its part was removed: again.
+    let (launch, waiting) = missing.into_iter().cloned().partition(|claim| {
+        !matches!(seen.movers.get(claim), Some(MoverState::Running))
+    });
+    Plan::Gather { objects, launch, buckets, waiting }
+}
+
+fn seal(seen: &Observed, now: Timestamp) -> PointManifest {
+    let spec = &seen.point.spec;
+    let root_digest = PointManifest::compute_root(seen.objects.as_ref(), &seen.volumes, &seen.buckets);
+    PointManifest {
+        version: crate::manifest::MANIFEST_VERSION,
+        system: seen.point.metadata.namespace.clone().unwrap_or_default(),
+        policy: spec.policy.clone(),
+        point: seen.point.metadata.name.clone().unwrap_or_default(),
+        origin: spec.origin.clone(),
+        taken_at: spec.taken_at.0,
+        completed_at: now,
+        objects: seen.objects.clone(),
+        volumes: seen.volumes.clone(),
+        buckets: seen.buckets.clone(),
+        root_digest,
+    }
+}
+
+/// What came of the plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// The first thing that went wrong; it will be tried again.
+    pub error: Option<String>,
+    /// The manifest is in the vault.
+    pub sealed: bool,
+}
+
+/// How long until it is worth looking again when nothing changes here.
+#[must_use]
+pub fn recheck(seen: &Observed, plan: &Plan) -> SignedDuration {
+    match plan {
+        Plan::Gather { .. } => SignedDuration::from_secs(5),
+        Plan::Seal(_) | Plan::Fail { .. } => SignedDuration::from_secs(1),
+        Plan::Watch => SignedDuration::from_secs(i64::from(seen.interval)),
+    }
+}
+
+/// The status that follows.
+#[must_use]
+pub fn status(seen: &Observed, plan: &Plan, outcome: &Outcome, now: Timestamp) -> RecoveryPointStatus {
+    let previous = seen.point.status.clone().unwrap_or_default();
+    let manifest = match plan {
+        Plan::Seal(manifest) if outcome.sealed => Some(manifest.as_ref()),
+        _ => seen.manifest.as_ref(),
+    };
+    let phase = match plan {
+        Plan::Fail { .. } => PointPhase::Failed,
+        _ if manifest.is_some() => PointPhase::Complete,
+        Plan::Watch => previous.phase.unwrap_or(PointPhase::Running),
+        Plan::Gather { .. } | Plan::Seal(_) => PointPhase::Running,
+    };
+    let centres: Vec<CentreCopy> =
+        seen.readings.iter().map(|(centre, reading)| copy_at(centre, reading, &previous.centres)).collect();
+    let generation = seen.point.metadata.generation;
+    let mut conditions = previous.conditions.clone();
+    if phase != PointPhase::Failed || matches!(plan, Plan::Fail { .. }) {
+        conditions::set(&mut conditions, "Ready", &ready(phase, plan, outcome), generation, now);
+    }
+    let here = centres.iter().find(|copy| copy.centre == seen.centre).map(|copy| copy.state);
+    conditions::set(&mut conditions, "Verified", &verified(&seen.centre, here), generation, now);
+    let summary = centres.iter().map(|c| format!("{} {:?}", c.centre, c.state)).collect::<Vec<_>>().join(", ");
+    RecoveryPointStatus {
+        observed_generation: generation,
+        conditions,
+        phase: Some(phase),
+        here,
+        summary: Some(summary),
+        root_digest: manifest.map(|m| m.root_digest.clone()).or(previous.root_digest),
+        contents: manifest.map(PointManifest::contents).or(previous.contents),
+        centres,
+    }
+}
+
+fn ready(phase: PointPhase, plan: &Plan, outcome: &Outcome) -> Verdict {
+    match (phase, plan, &outcome.error) {
+        (PointPhase::Complete, ..) => Verdict::yes("Complete", "everything was written to the vault of its origin"),
+        (_, Plan::Fail { reason, message }, _) => Verdict::no(reason, message.clone()),
+        (_, _, Some(error)) => Verdict::no("Retrying", error.clone()),
+        (_, Plan::Gather { launch, buckets, waiting, .. }, _) => {
+            let volumes: Vec<&String> = launch.iter().chain(waiting).collect();
+            Verdict::no("Gathering", format!("waiting for volumes {volumes:?} and buckets {buckets:?}"))
+        }
+        _ => Verdict::no("Gathering", "waiting for the vault"),
+    }
+}
+
+fn verified(centre: &str, here: Option<CopyState>) -> Verdict {
+    match here {
+        Some(CopyState::Verified) => {
+            Verdict::yes("EveryByteProved", format!("every byte it needs was proved to be at {centre}"))
+        }
+        Some(CopyState::Damaged) => Verdict::no("Damaged", format!("verification at {centre} found damage")),
+        _ => Verdict::no("NotYet", format!("not yet proved at {centre}")),
+    }
+}
+
+/// A vault that can't be read keeps what was last known of it, and says so: a cut link is not a lost copy.
+fn copy_at(centre: &str, reading: &Reading, previous: &[CentreCopy]) -> CentreCopy {
+    let copy = |state, message: Option<String>| CentreCopy {
+        centre: centre.to_owned(),
+        state,
+        copied_at: None,
+        verified_at: None,
+        message,
+    };
+    match reading {
+        Reading::Record(record) => CentreCopy {
+            copied_at: record.copied_at.map(Time),
+            verified_at: record.verified_at.map(Time),
+            ..copy(record.state, record.message.clone())
+        },
+        Reading::NoRecord => copy(CopyState::Pending, None),
+        Reading::Unreadable(error) => {
+            let known = previous.iter().find(|c| c.centre == centre).cloned();
+            let message = Some(format!("last known; the vault can't be read now: {error}"));
+            CentreCopy { message, ..known.unwrap_or_else(|| copy(CopyState::Unknown, None)) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tripod_crds::RecoveryPointSpec;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn part() -> Part {
+        Part { snapshot: "ab".into(), files: 1, bytes: 1, digest: "sha256:1".into() }
+    }
+
+    fn seen() -> Observed {
+        let mut point = RecoveryPoint::new(
+            "registration-1",
+            RecoveryPointSpec {
+                policy: "registration".into(),
+                origin: "production".into(),
+                taken_at: Time(at("2026-11-24T02:00:00Z")),
+                objects: true,
+                volumes: vec!["data".into()],
+                buckets: Vec::new(),
+            },
+        );
+        point.metadata.namespace = Some("dept-health".into());
+        Observed {
+            point,
+            centre: "production".into(),
+            manifest: None,
+            objects: None,
+            volumes: BTreeMap::new(),
+            buckets: BTreeMap::new(),
+            movers: BTreeMap::new(),
+            readings: BTreeMap::from([("remote".into(), Reading::NoRecord)]),
+            interval: 60,
+        }
+    }
+
+    const NOW: &str = "2026-11-24T02:00:10Z";
+
+    #[test]
+    fn gathers_then_seals() {
+        let mut seen = seen();
+        let now = at(NOW);
+        let first = Plan::Gather { objects: true, launch: vec!["data".into()], buckets: vec![], waiting: vec![] };
+        assert_eq!(decide(&seen, now), first);
+        seen.objects = Some(part());
+        seen.movers.insert("data".into(), MoverState::Running);
+        let second = Plan::Gather { objects: false, launch: vec![], buckets: vec![], waiting: vec!["data".into()] };
+        assert_eq!(decide(&seen, now), second);
+        seen.volumes.insert("data".into(), part());
+        let Plan::Seal(manifest) = decide(&seen, now) else { panic!("not sealed") };
+        manifest.check().unwrap();
+        seen.manifest = Some(*manifest);
+        assert_eq!(decide(&seen, now), Plan::Watch);
+    }
+
+    #[test]
+    fn only_the_origin_gathers() {
+        let mut seen = seen();
+        seen.centre = "remote".into();
+        assert_eq!(decide(&seen, at(NOW)), Plan::Watch);
+    }
+
+    #[test]
+    fn a_failed_mover_fails_the_point_with_its_words() {
+        let mut seen = seen();
+        seen.movers.insert("data".into(), MoverState::Failed("permission denied".into()));
+        let plan = decide(&seen, at(NOW));
+        let status = status(&seen, &plan, &Outcome::default(), at(NOW));
+        assert_eq!(status.phase, Some(PointPhase::Failed));
+        assert!(status.conditions[0].message.contains("permission denied"));
+    }
+
+    #[test]
+    fn a_cut_link_keeps_what_was_known_and_says_so() {
+        let mut seen = seen();
+        let known = CopyRecord {
+            centre: "remote".into(),
+            system: "dept-health".into(),
+            point: "registration-1".into(),
+            root_digest: String::new(),
+            taken_at: at(NOW),
+            state: CopyState::Verified,
+            copied_at: Some(at(NOW)),
+            verified_at: Some(at(NOW)),
+            message: None,
+        };
+        seen.readings.insert("remote".into(), Reading::Record(known));
+        let plan = decide(&seen, at(NOW));
+        seen.point.status = Some(status(&seen, &plan, &Outcome::default(), at(NOW)));
+        seen.readings.insert("remote".into(), Reading::Unreadable("timed out".into()));
+        let after = status(&seen, &plan, &Outcome::default(), at(NOW));
+        assert_eq!(after.centres[0].state, CopyState::Verified);
+        assert!(after.centres[0].message.as_ref().unwrap().contains("timed out"));
+    }
+
+    #[test]
+    fn the_same_again_changes_nothing() {
+        let mut seen = seen();
+        let plan = decide(&seen, at(NOW));
+        let once = status(&seen, &plan, &Outcome::default(), at(NOW));
+        seen.point.status = Some(once.clone());
+        assert_eq!(status(&seen, &plan, &Outcome::default(), at("2026-11-24T03:00:00Z")), once);
+    }
+}
