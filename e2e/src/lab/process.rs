@@ -1,0 +1,176 @@
+//! Processes of a lab: started in a centre's network namespace, recorded so that only they are ever stopped.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+
+use super::layout::{CentreLayout, Layout};
+
+/// A process id with the moment it started, so that a reused id is never taken for ours.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Process {
+    pub pid: i32,
+    /// Clock ticks since boot, as in `/proc/PID/stat`.
+    pub started: u64,
+}
+
+impl Process {
+    /// The process that has this id now.
+    #[must_use]
+    pub fn of(pid: i32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        parse_stat(&stat).filter(|(state, _)| *state != 'Z').map(|(_, started)| Self { pid, started })
+    }
+
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        Self::of(self.pid) == Some(*self)
+    }
+
+    fn signal(&self, signal: Signal) {
+        if self.is_alive() {
+            // It may have ended in between: then there is nothing left to stop.
+            let _ = kill(Pid::from_raw(self.pid), signal);
+        }
+    }
+}
+
+/// State and start time: the third and the twenty-second field. The name in parentheses may hold anything.
+fn parse_stat(stat: &str) -> Option<(char, u64)> {
+    let rest = stat.rsplit_once(')')?.1;
+    let mut fields = rest.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    Some((state, fields.nth(18)?.parse().ok()?))
+}
+
+/// Starts a component of a centre, unless it runs already. Its output goes to a log of its own.
+///
+/// # Errors
+/// When it can't be started or recorded.
+pub fn start(centre: &CentreLayout, component: &str, program: &Path, arguments: &[String], path: &str) -> Result<bool> {
+    if running(centre, component).is_some() {
+        return Ok(false);
+    }
+    let log = log_path(centre, component);
+    let out = File::options().create(true).append(true).open(&log).with_context(|| format!("log {}", log.display()))?;
+    let child = Command::new("nsenter")
+        .arg(format!("--net={}", centre.netns().display()))
+        .arg(program)
+        .args(arguments)
+        .env_clear()
+        .env("PATH", format!("{path}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"))
+        .env("HOME", centre.data())
+        .env("TMPDIR", "/tmp")
+        .stdin(Stdio::null())
+        .stdout(out.try_clone()?)
+        .stderr(out)
+        // A group of its own: an interrupt at the terminal that started the lab does not reach it.
+        .process_group(0)
+        .spawn()
+        .with_context(|| format!("could not start {component} of {}", centre.name))?;
+    let process = Process::of(i32::try_from(child.id())?)
+        .with_context(|| format!("{component} of {} ended at once; see {}", centre.name, log.display()))?;
+    fs::write(record_path(centre, component), serde_json::to_vec(&process)?)?;
+    Ok(true)
+}
+
+/// The process of a component, if it is alive.
+#[must_use]
+pub fn running(centre: &CentreLayout, component: &str) -> Option<Process> {
+    let record = fs::read(record_path(centre, component)).ok()?;
+    serde_json::from_slice::<Process>(&record).ok().filter(Process::is_alive)
+}
+
+/// Where a component's output goes.
+#[must_use]
+pub fn log_path(centre: &CentreLayout, component: &str) -> std::path::PathBuf {
+    centre.data().join("log").join(format!("{component}.log"))
+}
+
+fn record_path(centre: &CentreLayout, component: &str) -> std::path::PathBuf {
+    centre.run().join(format!("{component}.pid"))
+}
+
+/// Stops one component, politely for as long as `patience`.
+pub fn stop(centre: &CentreLayout, component: &str, patience: Duration) {
+    if let Some(process) = running(centre, component) {
+        end(&[process], patience);
+    }
+}
+
+/// Everything that runs for a lab: what was recorded, what lives in its network namespaces (shims), and what
+/// lives in its cgroups (containers).
+#[must_use]
+pub fn all_of(lab: &Layout, centres: &[CentreLayout]) -> Vec<Process> {
+    let namespaces: BTreeSet<(u64, u64)> =
+        centres.iter().filter_map(|c| fs::metadata(c.netns()).ok()).map(|m| (m.dev(), m.ino())).collect();
+    let marks: Vec<String> = centres.iter().map(|c| format!("/{}", c.mark())).collect();
+    let own = std::process::id();
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse::<i32>().ok()) else { continue };
+        if u32::try_from(pid) == Ok(own) {
+            continue;
+        }
+        let in_netns =
+            fs::metadata(entry.path().join("ns/net")).is_ok_and(|m| namespaces.contains(&(m.dev(), m.ino())));
+        let in_cgroup = fs::read_to_string(entry.path().join("cgroup")).is_ok_and(|text| {
+            text.lines().any(|line| {
+                let path = line.splitn(3, ':').nth(2).unwrap_or_default();
+                marks.iter().any(|mark| path == mark || path.starts_with(&format!("{mark}/")))
+            })
+        });
+        if (in_netns || in_cgroup)
+            && let Some(process) = Process::of(pid)
+        {
+            found.push(process);
+        }
+    }
+    let _ = lab;
+    found
+}
+
+/// Ends processes: asks, waits, then kills.
+pub fn end(processes: &[Process], patience: Duration) {
+    for process in processes {
+        process.signal(Signal::SIGTERM);
+    }
+    let asked = Instant::now();
+    while processes.iter().any(Process::is_alive) && asked.elapsed() < patience {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    for process in processes {
+        process.signal(Signal::SIGKILL);
+    }
+    let killed = Instant::now();
+    while processes.iter().any(Process::is_alive) && killed.elapsed() < Duration::from_secs(5) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_spaces_and_parentheses_is_read_right() {
+        let stat = "42 (a (b) c) S 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2";
+        assert_eq!(parse_stat(stat), Some(('S', 987_654)));
+    }
+
+    #[test]
+    fn a_reused_id_is_another_process() {
+        let me = Process::of(i32::try_from(std::process::id()).unwrap()).unwrap();
+        assert!(me.is_alive());
+        assert!(!Process { started: me.started + 1, ..me }.is_alive());
+    }
+}
