@@ -28,5 +28,11 @@ pub const VERSION: &str = "v1alpha1";
 /// All definitions, in the order in which they are installed.
 #[must_use]
 pub fn all() -> Vec<CustomResourceDefinition> {
-    vec![Centre::crd(), Department::crd(), BackupPolicy::crd(), RecoveryPoint::crd(), DisasterRecoveryDrill::crd()]
+    vec![
+        Centre::crd(),
+        Department::crd(),
+        BackupPolicy::crd(),
+        RecoveryPoint::crd(),
+        DisasterRecoveryDrill::crd(),
+    ]
 }

@@ -105,8 +105,10 @@ pub fn check_machine() -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         bail!("the lab needs root: it makes network namespaces, mounts and cgroups");
     }
-    let version = run("go", &["env", "GOVERSION"]).context("the lab needs Go 1.26 or later to build Kubernetes")?;
-    let minor = version.trim().trim_start_matches("go1.").split('.').next().and_then(|m| m.parse::<u32>().ok());
+    let version =
+        run("go", &["env", "GOVERSION"]).context("the lab needs Go 1.26 or later to build Kubernetes")?;
+    let minor =
+        version.trim().trim_start_matches("go1.").split('.').next().and_then(|m| m.parse::<u32>().ok());
     if minor.is_none_or(|minor| minor < 26) {
         bail!("the lab needs Go 1.26 or later; this is {}", version.trim());
     }
@@ -130,7 +132,8 @@ pub fn ensure_packages(progress: &Progress) -> Result<()> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         std::env::split_paths(&path).chain(["/usr/sbin".into()]).any(|folder| folder.join(program).exists())
     };
-    let missing: Vec<&str> = PACKAGES.iter().filter(|(program, _)| !there(program)).map(|(_, p)| *p).collect();
+    let missing: Vec<&str> =
+        PACKAGES.iter().filter(|(program, _)| !there(program)).map(|(_, p)| *p).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -155,7 +158,8 @@ pub fn ensure_binaries(progress: &Progress) -> Result<Binaries> {
         for (name, package) in commands {
             let target = binaries.path(name);
             if !target.exists() {
-                progress.step(&format!("building {name} (once)"), || build_in_module(module, package, &target))?;
+                progress
+                    .step(&format!("building {name} (once)"), || build_in_module(module, package, &target))?;
             }
         }
     }
@@ -180,9 +184,13 @@ fn go(folder: &Path) -> Command {
 fn build_in_module(module: &str, package: &str, target: &Path) -> Result<()> {
     let version = "k8s.io/component-base/version";
     // kubectl and Helm refuse a server that does not know its own version.
-    let flags = format!("-s -w -X {version}.gitVersion={KUBERNETES} -X {version}.gitMajor=1 -X {version}.gitMinor=36");
+    let flags = format!(
+        "-s -w -X {version}.gitVersion={KUBERNETES} -X {version}.gitMajor=1 -X {version}.gitMinor=36"
+    );
     let unfinished = target.with_extension("unfinished");
-    output(go(&sources().join(module)).args(["build", "-ldflags", &flags, "-o"]).arg(&unfinished).arg(package))?;
+    output(
+        go(&sources().join(module)).args(["build", "-ldflags", &flags, "-o"]).arg(&unfinished).arg(package),
+    )?;
     Ok(fs::rename(unfinished, target)?)
 }
 

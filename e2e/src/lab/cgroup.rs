@@ -20,7 +20,8 @@ pub fn ensure(centre: &CentreLayout) -> Result<()> {
         // A new cpuset is empty and takes no process until it has what its parent has.
         for file in ["cpuset.mems", "cpuset.cpus"] {
             if let Ok(value) = fs::read_to_string(hierarchy.join(file)) {
-                fs::write(path.join(file), value.trim()).with_context(|| format!("{}/{file}", path.display()))?;
+                fs::write(path.join(file), value.trim())
+                    .with_context(|| format!("{}/{file}", path.display()))?;
             }
         }
     }

@@ -77,7 +77,9 @@ impl<'a> Cluster<'a> {
         self.launch("containerd")?;
         self.launch("kube-apiserver")?;
         self.await_ready("kube-apiserver", || self.kubectl(&["get", "--raw", "/readyz"]).map(drop))?;
-        for component in ["kube-controller-manager", "kube-scheduler", "kube-proxy", "coredns", "metrics-server"] {
+        for component in
+            ["kube-controller-manager", "kube-scheduler", "kube-proxy", "coredns", "metrics-server"]
+        {
             self.launch(component)?;
         }
         self.await_ready("containerd", || super::image::import(self.binaries, self.centre, pause))?;
@@ -123,15 +125,18 @@ impl<'a> Cluster<'a> {
             "etcd" => self.etcd(),
             "kube-apiserver" => self.api_server(),
             "kube-controller-manager" => self.controller_manager(),
-            "kube-scheduler" => self.words(&[("kubeconfig", &self.path("scheduler.kubeconfig")), ("leader-elect", "false")]),
+            "kube-scheduler" => {
+                self.words(&[("kubeconfig", &self.path("scheduler.kubeconfig")), ("leader-elect", "false")])
+            }
             "containerd" => vec!["--config".into(), self.path("containerd.toml")],
             "kubelet" => self.kubelet(),
-            "kube-proxy" => self.words(&[("config", &self.path("proxy.yaml")), ("hostname-override", &self.centre.name)]),
+            "kube-proxy" => {
+                self.words(&[("config", &self.path("proxy.yaml")), ("hostname-override", &self.centre.name)])
+            }
             "coredns" => vec!["-conf".into(), self.path("Corefile")],
             "metrics-server" => self.metrics_server(),
-            PROVISIONER => {
-                self.words(&[("kubeconfig", &self.path("addons.kubeconfig")), ("root", &self.path("volumes"))])
-            }
+            PROVISIONER => self
+                .words(&[("kubeconfig", &self.path("addons.kubeconfig")), ("root", &self.path("volumes"))]),
             other => bail!("there is no component {other}"),
         };
         let folder = self.binaries.folder().display().to_string();

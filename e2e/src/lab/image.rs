@@ -46,7 +46,11 @@ pub fn build(image: &Image<'_>, archive: &Path) -> Result<()> {
     }
     output(bud.args(["-t", image.tag]).arg(image.context)).with_context(|| format!("image {}", image.tag))?;
     let _ = fs::remove_file(archive);
-    output(buildah().args(["push", "-q", image.tag]).arg(format!("oci-archive:{}:{}", archive.display(), image.tag)))?;
+    output(buildah().args(["push", "-q", image.tag]).arg(format!(
+        "oci-archive:{}:{}",
+        archive.display(),
+        image.tag
+    )))?;
     output(buildah().args(["rmi", "-f", image.tag]))?;
     Ok(())
 }

@@ -93,16 +93,21 @@ impl Lab {
         fs::write(lab.spec_path(), serde_json::to_vec_pretty(spec)?)?;
         let pause = lab.pause_image()?;
         network::ensure(&lab.layout, &centres)?;
-        progress.step(&format!("starting {} clusters and {} stores", spec.clusters.len(), centres.len()), || {
-            std::thread::scope(|scope| {
-                let starts: Vec<_> =
-                    centres.iter().map(|centre| scope.spawn(|| lab.start_centre(centre, &pause, progress))).collect();
-                starts.into_iter().try_for_each(|start| match start.join() {
-                    Ok(result) => result,
-                    Err(_) => bail!("starting a centre panicked"),
+        progress.step(
+            &format!("starting {} clusters and {} stores", spec.clusters.len(), centres.len()),
+            || {
+                std::thread::scope(|scope| {
+                    let starts: Vec<_> = centres
+                        .iter()
+                        .map(|centre| scope.spawn(|| lab.start_centre(centre, &pause, progress)))
+                        .collect();
+                    starts.into_iter().try_for_each(|start| match start.join() {
+                        Ok(result) => result,
+                        Err(_) => bail!("starting a centre panicked"),
+                    })
                 })
-            })
-        })?;
+            },
+        )?;
         Ok(lab)
     }
 
@@ -124,7 +129,8 @@ impl Lab {
         let binaries = Binaries::locate()?;
         let spec = LabSpec { name: name.to_owned(), clusters: Vec::new(), store_tls: false };
         let mut lab = Self { spec, layout, binaries };
-        lab.spec = lab.read_spec().with_context(|| format!("there is no lab {name}; run `lab up --name {name}`"))?;
+        lab.spec =
+            lab.read_spec().with_context(|| format!("there is no lab {name}; run `lab up --name {name}`"))?;
         Ok(lab)
     }
 
@@ -164,7 +170,8 @@ impl Lab {
     /// When the lab has none of this name, or it is not up.
     pub fn centre(&self, name: &str) -> Result<Centre> {
         let layout = self.layout.centre(name)?;
-        let store = fs::read(layout.data().join("store.json")).with_context(|| format!("centre {name} is not up"))?;
+        let store =
+            fs::read(layout.data().join("store.json")).with_context(|| format!("centre {name} is not up"))?;
         Ok(Centre {
             name: name.to_owned(),
             address: layout.address(),
@@ -237,9 +244,18 @@ impl Lab {
             fs::create_dir_all(&context)?;
             fs::copy(self.binaries.path("pause"), context.join("pause"))?;
             let dockerfile = context.join("Dockerfile");
-            fs::write(&dockerfile, "FROM scratch\nCOPY pause /pause\nUSER 65535:65535\nENTRYPOINT [\"/pause\"]\n")?;
+            fs::write(
+                &dockerfile,
+                "FROM scratch\nCOPY pause /pause\nUSER 65535:65535\nENTRYPOINT [\"/pause\"]\n",
+            )?;
             let tag = PAUSE_IMAGE;
-            let what = image::Image { dockerfile: &dockerfile, context: &context, target: None, arguments: &[], tag };
+            let what = image::Image {
+                dockerfile: &dockerfile,
+                context: &context,
+                target: None,
+                arguments: &[],
+                tag,
+            };
             image::build(&what, &archive)?;
         }
         Ok(archive)
@@ -272,7 +288,8 @@ fn unmount(folders: &[PathBuf]) -> Result<()> {
         .collect();
     points.sort();
     for point in points.iter().rev() {
-        nix::mount::umount2(point.as_str(), nix::mount::MntFlags::MNT_DETACH).with_context(|| point.clone())?;
+        nix::mount::umount2(point.as_str(), nix::mount::MntFlags::MNT_DETACH)
+            .with_context(|| point.clone())?;
     }
     Ok(())
 }

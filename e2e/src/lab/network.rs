@@ -99,5 +99,7 @@ pub fn remove(lab: &Layout, centres: &[CentreLayout]) {
 
 /// Runs a command in a centre's network namespace. `ip netns exec` would hide the cgroups.
 fn within(centre: &CentreLayout, words: &[&str]) -> Result<String> {
-    output(std::process::Command::new("nsenter").arg(format!("--net={}", centre.netns().display())).args(words))
+    output(
+        std::process::Command::new("nsenter").arg(format!("--net={}", centre.netns().display())).args(words),
+    )
 }

@@ -56,12 +56,22 @@ fn parse_stat(stat: &str) -> Option<(char, u64)> {
 ///
 /// # Errors
 /// When it can't be started or recorded.
-pub fn start(centre: &CentreLayout, component: &str, program: &Path, arguments: &[String], path: &str) -> Result<bool> {
+pub fn start(
+    centre: &CentreLayout,
+    component: &str,
+    program: &Path,
+    arguments: &[String],
+    path: &str,
+) -> Result<bool> {
     if running(centre, component).is_some() {
         return Ok(false);
     }
     let log = log_path(centre, component);
-    let out = File::options().create(true).append(true).open(&log).with_context(|| format!("log {}", log.display()))?;
+    let out = File::options()
+        .create(true)
+        .append(true)
+        .open(&log)
+        .with_context(|| format!("log {}", log.display()))?;
     let child = Command::new("nsenter")
         .arg(format!("--net={}", centre.netns().display()))
         .arg(program)

@@ -29,7 +29,9 @@ impl Progress {
         let (done, waiting) = std::sync::mpsc::channel::<()>();
         let result = std::thread::scope(|scope| {
             scope.spawn(move || {
-                while waiting.recv_timeout(Duration::from_secs(30)) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                while waiting.recv_timeout(Duration::from_secs(30))
+                    == Err(std::sync::mpsc::RecvTimeoutError::Timeout)
+                {
                     self.note(&format!("{what}: still at it, {} s", start.elapsed().as_secs()));
                 }
             });

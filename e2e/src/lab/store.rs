@@ -60,6 +60,8 @@ pub fn ensure(centre: &CentreLayout, binaries: &Binaries, tls: bool) -> Result<S
         format!("--secret={}", root.secret_access_key),
         format!("--port=:{STORE_PORT}"),
         format!("--iam-dir={}", folder("s3-accounts")),
+        "--keep-alive".to_owned(),
+        "--quiet".to_owned(),
     ];
     if tls {
         words.extend([format!("--cert={}", pki.certificate("store")), format!("--key={}", pki.key("store"))]);
@@ -100,7 +102,13 @@ fn root_account(centre: &CentreLayout) -> Result<Credentials> {
 }
 
 impl Store {
-    fn ensure_account(&self, binaries: &Binaries, root: &Credentials, account: &Credentials, role: &str) -> Result<()> {
+    fn ensure_account(
+        &self,
+        binaries: &Binaries,
+        root: &Credentials,
+        account: &Credentials,
+        role: &str,
+    ) -> Result<()> {
         let words = [
             "admin".to_owned(),
             format!("--access={}", root.access_key_id),
@@ -133,7 +141,11 @@ impl Store {
             "Resource": [format!("arn:aws:s3:::{bucket}"), format!("arn:aws:s3:::{bucket}/*")]}]});
         self.block_on(async |s3| {
             if s3.head_bucket().bucket(bucket).send().await.is_err() {
-                s3.create_bucket().bucket(bucket).send().await.with_context(|| format!("creating bucket {bucket}"))?;
+                s3.create_bucket()
+                    .bucket(bucket)
+                    .send()
+                    .await
+                    .with_context(|| format!("creating bucket {bucket}"))?;
             }
             if versioned {
                 let on = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();

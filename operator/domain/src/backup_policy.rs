@@ -50,7 +50,11 @@ pub struct Plan {
 pub enum Action {
     Nothing,
     /// Make a recovery point of this name, unless there is one.
-    Create { name: String, spec: RecoveryPointSpec, token: Option<String> },
+    Create {
+        name: String,
+        spec: RecoveryPointSpec,
+        token: Option<String>,
+    },
 }
 
 /// Pure, total.
@@ -111,12 +115,18 @@ fn check_objectives(spec: &BackupPolicySpec, centres: &BTreeSet<String>) -> Resu
             let known = centres.iter().cloned().collect::<Vec<_>>().join(", ");
             return Err(Verdict::no(
                 "UnknownCentre",
-                format!("spec.objectives[{at}].centre: no Centre is named {:?}; there are: {known}", objective.centre),
+                format!(
+                    "spec.objectives[{at}].centre: no Centre is named {:?}; there are: {known}",
+                    objective.centre
+                ),
             ));
         }
         for (field, value) in [("rpo", Some(&objective.rpo)), ("rto", objective.rto.as_ref())] {
             if let Some(Err(error)) = value.map(|text| duration::parse(text)) {
-                return Err(Verdict::no("InvalidObjective", format!("spec.objectives[{at}].{field}: {error}")));
+                return Err(Verdict::no(
+                    "InvalidObjective",
+                    format!("spec.objectives[{at}].{field}: {error}"),
+                ));
             }
         }
     }
@@ -172,7 +182,12 @@ fn create(seen: &Observed, now: Timestamp, token: Option<String>) -> Action {
 
 /// The status that follows. `created` says whether the action of the plan was carried out.
 #[must_use]
-pub fn status(seen: &Observed, plan: &Plan, created: Result<(), String>, now: Timestamp) -> BackupPolicyStatus {
+pub fn status(
+    seen: &Observed,
+    plan: &Plan,
+    created: Result<(), String>,
+    now: Timestamp,
+) -> BackupPolicyStatus {
     let previous = seen.policy.status.clone().unwrap_or_default();
     let generation = seen.policy.metadata.generation;
     let mut conditions = previous.conditions.clone();
@@ -197,7 +212,8 @@ pub fn status(seen: &Observed, plan: &Plan, created: Result<(), String>, now: Ti
 }
 
 fn standing(objective: &Objective, points: &[RecoveryPoint], now: Timestamp) -> CentreStanding {
-    let newest = points.iter().filter(|p| is_verified_at(p, &objective.centre)).max_by_key(|p| p.spec.taken_at.0);
+    let newest =
+        points.iter().filter(|p| is_verified_at(p, &objective.centre)).max_by_key(|p| p.spec.taken_at.0);
     let state = match (newest, duration::parse(&objective.rpo)) {
         (Some(point), Ok(rpo)) if now.duration_since(point.spec.taken_at.0) <= rpo => ObjectiveState::Met,
         (Some(_), Ok(_)) => ObjectiveState::Missed,
@@ -270,8 +286,11 @@ mod tests {
             verified_at: None,
             message: None,
         };
-        point.status =
-            Some(RecoveryPointStatus { phase: Some(phase), centres: vec![copy], ..RecoveryPointStatus::default() });
+        point.status = Some(RecoveryPointStatus {
+            phase: Some(phase),
+            centres: vec![copy],
+            ..RecoveryPointStatus::default()
+        });
         point
     }
 
@@ -331,10 +350,15 @@ mod tests {
         };
         assert!(broken(|s| s.policy.spec.schedule = Some("often".into())).starts_with("spec.schedule: "));
         assert!(
-            broken(|s| s.policy.spec.objectives[0].centre = "moon".into()).starts_with("spec.objectives[0].centre: ")
+            broken(|s| s.policy.spec.objectives[0].centre = "moon".into())
+                .starts_with("spec.objectives[0].centre: ")
         );
-        assert!(broken(|s| s.policy.spec.objectives[0].rpo = "0".into()).starts_with("spec.objectives[0].rpo: "));
-        assert!(broken(|s| s.bucket_errors = vec![(0, "no".into())]).starts_with("spec.include.buckets[0]: "));
+        assert!(
+            broken(|s| s.policy.spec.objectives[0].rpo = "0".into()).starts_with("spec.objectives[0].rpo: ")
+        );
+        assert!(
+            broken(|s| s.bucket_errors = vec![(0, "no".into())]).starts_with("spec.include.buckets[0]: ")
+        );
     }
 
     #[test]

@@ -27,12 +27,18 @@ impl Verdict {
 }
 
 /// Puts the condition into the list. The same verdict again changes nothing.
-pub fn set(list: &mut Vec<Condition>, kind: &str, verdict: &Verdict, generation: Option<i64>, now: Timestamp) {
+pub fn set(
+    list: &mut Vec<Condition>,
+    kind: &str,
+    verdict: &Verdict,
+    generation: Option<i64>,
+    now: Timestamp,
+) {
     let status = if verdict.holds { "True" } else { "False" };
-    let since = list
-        .iter()
-        .find(|c| c.type_ == kind && c.status == status)
-        .map_or_else(|| Time(Timestamp::from_second(now.as_second()).unwrap_or(now)), |c| c.last_transition_time.clone());
+    let since = list.iter().find(|c| c.type_ == kind && c.status == status).map_or_else(
+        || Time(Timestamp::from_second(now.as_second()).unwrap_or(now)),
+        |c| c.last_transition_time.clone(),
+    );
     let condition = Condition {
         type_: kind.to_owned(),
         status: status.to_owned(),

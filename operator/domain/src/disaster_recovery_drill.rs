@@ -102,7 +102,10 @@ pub fn decide(seen: &Observed, now: Timestamp) -> Plan {
         return Plan::Hold;
     }
     if phase < DrillPhase::CleaningUp && overdue(drill, now) {
-        let message = format!("spec.deadlineSeconds: not through after {} s; it was {phase:?}", drill.spec.deadline_seconds);
+        let message = format!(
+            "spec.deadlineSeconds: not through after {} s; it was {phase:?}",
+            drill.spec.deadline_seconds
+        );
         return Plan::Conclude { verdict: DrillVerdict::Failed, message };
     }
     match phase {
@@ -140,7 +143,10 @@ fn choose(seen: &Observed) -> Plan {
         Some(point) => Plan::Choose { point },
         None => Plan::Wait(match wanted {
             Some(name) => format!("spec.recoveryPoint: {name} is not Verified at {}", seen.centre),
-            None => format!("spec.policy: no recovery point of {} is Verified at {}", seen.drill.spec.policy, seen.centre),
+            None => format!(
+                "spec.policy: no recovery point of {} is Verified at {}",
+                seen.drill.spec.policy, seen.centre
+            ),
         }),
     }
 }
@@ -211,7 +217,12 @@ pub struct Outcome {
 
 /// The status that follows.
 #[must_use]
-pub fn status(seen: &Observed, plan: &Plan, outcome: &Outcome, now: Timestamp) -> DisasterRecoveryDrillStatus {
+pub fn status(
+    seen: &Observed,
+    plan: &Plan,
+    outcome: &Outcome,
+    now: Timestamp,
+) -> DisasterRecoveryDrillStatus {
     let mut status = seen.drill.status.clone().unwrap_or_default();
     let before = phase_of(&seen.drill);
     let next = if outcome.error.is_some() { before } else { next_phase(seen, plan, before) };
@@ -259,7 +270,11 @@ fn note(
     match plan {
         Plan::Choose { point } => {
             status.recovery_point = Some(point.clone());
-            let taken = seen.points.iter().find(|p| p.metadata.name.as_ref() == Some(point)).map(|p| p.spec.taken_at.0);
+            let taken = seen
+                .points
+                .iter()
+                .find(|p| p.metadata.name.as_ref() == Some(point))
+                .map(|p| p.spec.taken_at.0);
             // The decision is the moment the drill was asked for: data newer than the point would be lost.
             status.rpo = taken.map(|taken| duration::between(taken, decision(seen, now)));
         }

@@ -28,7 +28,11 @@ fn seen() -> Observed {
     Observed {
         drill,
         centre: "same-city".into(),
-        points: vec![point("old", -900, CopyState::Verified), point("new", -60, CopyState::Verified), point("newer", -5, CopyState::Copied)],
+        points: vec![
+            point("old", -900, CopyState::Verified),
+            point("new", -60, CopyState::Verified),
+            point("newer", -5, CopyState::Copied),
+        ],
         namespace_exists: false,
         scratch_bucket_exists: false,
         configuration_applied: false,
@@ -66,7 +70,9 @@ fn act(world: &mut Observed, plan: &Plan, check: &Progress) {
             world.volumes.insert("data".into(), Progress::Done("sha256:1".into()));
             world.buckets.insert("files".into(), Progress::Done("sha256:2".into()));
         }
-        Plan::Start => world.workloads = Some(BTreeMap::from([("Deployment/web".into(), Progress::Done("1/1".into()))])),
+        Plan::Start => {
+            world.workloads = Some(BTreeMap::from([("Deployment/web".into(), Progress::Done("1/1".into()))]))
+        }
         Plan::Check(_) => {
             world.checks.insert("rows".into(), check.clone());
         }
@@ -149,7 +155,9 @@ fn waits_for_a_verified_point_and_says_so() {
     let mut world = seen();
     world.points = vec![point("newer", -5, CopyState::Copied)];
     let plans = run(&mut world, 1, 3, &Progress::Absent);
-    assert!(matches!(plans.last(), Some(Plan::Wait(words)) if words.contains("no recovery point of registration is Verified")));
+    assert!(
+        matches!(plans.last(), Some(Plan::Wait(words)) if words.contains("no recovery point of registration is Verified"))
+    );
 }
 
 #[test]

@@ -91,7 +91,10 @@ impl PointManifest {
     /// Names the field that is wrong.
     pub fn check(&self) -> Result<(), String> {
         if self.version != MANIFEST_VERSION {
-            return Err(format!("manifest version {} is not {MANIFEST_VERSION}; upgrade this operator", self.version));
+            return Err(format!(
+                "manifest version {} is not {MANIFEST_VERSION}; upgrade this operator",
+                self.version
+            ));
         }
         let root = Self::compute_root(self.objects.as_ref(), &self.volumes, &self.buckets);
         if root != self.root_digest {

@@ -49,7 +49,8 @@ pub fn decide(seen: &Observed, now: Timestamp) -> Step {
     }
     let due = |r: &&CopyRecord| r.verified_at.is_none_or(|at| now.duration_since(at) >= seen.verify_interval);
     let proven_or_damaged = |r: &&CopyRecord| matches!(r.state, CopyState::Verified | CopyState::Damaged);
-    let oldest_proof = seen.records.iter().filter(proven_or_damaged).filter(due).min_by_key(|r| r.verified_at);
+    let oldest_proof =
+        seen.records.iter().filter(proven_or_damaged).filter(due).min_by_key(|r| r.verified_at);
     oldest_proof.map_or(Step::Rest, |record| Step::Verify(key(record)))
 }
 
@@ -57,7 +58,9 @@ pub fn decide(seen: &Observed, now: Timestamp) -> Step {
 fn newest_missing(seen: &Observed) -> Option<PointKey> {
     let here = |key: &PointKey| {
         seen.records.iter().any(|r| {
-            r.system == key.system && r.point == key.point && !matches!(r.state, CopyState::Unknown | CopyState::Pending)
+            r.system == key.system
+                && r.point == key.point
+                && !matches!(r.state, CopyState::Unknown | CopyState::Pending)
         })
     };
     let offered = seen.offered.as_ref().ok()?;
@@ -98,9 +101,11 @@ mod tests {
     fn newest_first_then_proofs_then_rest() {
         let now = Timestamp::from_second(1000).unwrap();
         assert_eq!(decide(&seen(&["p1", "p2"], vec![]), now), Step::Copy(key("p2")));
-        let copied = vec![record("p2", CopyState::Copied, None), record("p1", CopyState::Verified, Some(990))];
+        let copied =
+            vec![record("p2", CopyState::Copied, None), record("p1", CopyState::Verified, Some(990))];
         assert_eq!(decide(&seen(&["p1", "p2"], copied), now), Step::Verify(key("p2")));
-        let proven = vec![record("p2", CopyState::Verified, Some(950)), record("p1", CopyState::Verified, Some(990))];
+        let proven =
+            vec![record("p2", CopyState::Verified, Some(950)), record("p1", CopyState::Verified, Some(990))];
         assert_eq!(decide(&seen(&["p1", "p2"], proven.clone()), now), Step::Rest);
         let later = Timestamp::from_second(1060).unwrap();
         assert_eq!(decide(&seen(&["p1", "p2"], proven), later), Step::Verify(key("p2")));

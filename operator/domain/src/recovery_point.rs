@@ -81,19 +81,23 @@ pub fn decide(seen: &Observed, now: Timestamp) -> Plan {
     }
     let objects = spec.objects && seen.objects.is_none();
     let missing: Vec<&String> = spec.volumes.iter().filter(|v| !seen.volumes.contains_key(*v)).collect();
-    let buckets: Vec<String> = spec.buckets.iter().filter(|b| !seen.buckets.contains_key(*b)).cloned().collect();
+    let buckets: Vec<String> =
+        spec.buckets.iter().filter(|b| !seen.buckets.contains_key(*b)).cloned().collect();
     if !objects && missing.is_empty() && buckets.is_empty() {
         return Plan::Seal(Box::new(seal(seen, now)));
     }
     if now.duration_since(spec.taken_at.0) > RUN_DEADLINE {
-        let message = format!("not complete {} h after it began; still missing: volumes {missing:?}, buckets {buckets:?}",
-            RUN_DEADLINE.as_hours());
+        let message = format!(
+            "not complete {} h after it began; still missing: volumes {missing:?}, buckets {buckets:?}",
+            RUN_DEADLINE.as_hours()
+        );
         return Plan::Fail { reason: "DeadlineExceeded".into(), message };
     }
     // A mover that says it succeeded without a part in the vault was lied to, or its part was removed: again.
-    let (launch, waiting) = missing.into_iter().cloned().partition(|claim| {
-        !matches!(seen.movers.get(claim), Some(MoverState::Running))
-    });
+    let (launch, waiting) = missing
+        .into_iter()
+        .cloned()
+        .partition(|claim| !matches!(seen.movers.get(claim), Some(MoverState::Running)));
     Plan::Gather { objects, launch, buckets, waiting }
 }
 
@@ -157,7 +161,8 @@ pub fn status(seen: &Observed, plan: &Plan, outcome: &Outcome, now: Timestamp) -
     }
     let here = centres.iter().find(|copy| copy.centre == seen.centre).map(|copy| copy.state);
     conditions::set(&mut conditions, "Verified", &verified(&seen.centre, here), generation, now);
-    let summary = centres.iter().map(|c| format!("{} {:?}", c.centre, c.state)).collect::<Vec<_>>().join(", ");
+    let summary =
+        centres.iter().map(|c| format!("{} {:?}", c.centre, c.state)).collect::<Vec<_>>().join(", ");
     RecoveryPointStatus {
         observed_generation: generation,
         conditions,
@@ -172,7 +177,9 @@ pub fn status(seen: &Observed, plan: &Plan, outcome: &Outcome, now: Timestamp) -
 
 fn ready(phase: PointPhase, plan: &Plan, outcome: &Outcome) -> Verdict {
     match (phase, plan, &outcome.error) {
-        (PointPhase::Complete, ..) => Verdict::yes("Complete", "everything was written to the vault of its origin"),
+        (PointPhase::Complete, ..) => {
+            Verdict::yes("Complete", "everything was written to the vault of its origin")
+        }
         (_, Plan::Fail { reason, message }, _) => Verdict::no(reason, message.clone()),
         (_, _, Some(error)) => Verdict::no("Retrying", error.clone()),
         (_, Plan::Gather { launch, buckets, waiting, .. }, _) => {
@@ -262,11 +269,13 @@ mod tests {
     fn gathers_then_seals() {
         let mut seen = seen();
         let now = at(NOW);
-        let first = Plan::Gather { objects: true, launch: vec!["data".into()], buckets: vec![], waiting: vec![] };
+        let first =
+            Plan::Gather { objects: true, launch: vec!["data".into()], buckets: vec![], waiting: vec![] };
         assert_eq!(decide(&seen, now), first);
         seen.objects = Some(part());
         seen.movers.insert("data".into(), MoverState::Running);
-        let second = Plan::Gather { objects: false, launch: vec![], buckets: vec![], waiting: vec!["data".into()] };
+        let second =
+            Plan::Gather { objects: false, launch: vec![], buckets: vec![], waiting: vec!["data".into()] };
         assert_eq!(decide(&seen, now), second);
         seen.volumes.insert("data".into(), part());
         let Plan::Seal(manifest) = decide(&seen, now) else { panic!("not sealed") };

@@ -18,7 +18,9 @@ pub enum Stage {
 #[must_use]
 pub fn stage(api_version: &str, kind: &str) -> Option<Stage> {
     match (api_version, kind) {
-        ("v1", "ConfigMap" | "Secret" | "ServiceAccount" | "PersistentVolumeClaim" | "Service") => Some(Stage::Configuration),
+        ("v1", "ConfigMap" | "Secret" | "ServiceAccount" | "PersistentVolumeClaim" | "Service") => {
+            Some(Stage::Configuration)
+        }
         ("apps/v1", "Deployment" | "StatefulSet" | "DaemonSet") => Some(Stage::Workload),
         _ => None,
     }
@@ -42,7 +44,8 @@ pub fn is_derived(api_version: &str, kind: &str) -> bool {
 #[must_use]
 pub fn is_left_out(object: &Value) -> bool {
     let meta = &object["metadata"];
-    let controlled = meta["ownerReferences"].as_array().is_some_and(|o| o.iter().any(|r| r["controller"] == json!(true)));
+    let controlled =
+        meta["ownerReferences"].as_array().is_some_and(|o| o.iter().any(|r| r["controller"] == json!(true)));
     let kind = object["kind"].as_str().unwrap_or_default();
     let name = meta["name"].as_str().unwrap_or_default();
     let ours = meta["labels"]["app.kubernetes.io/managed-by"] == json!("tripod");
@@ -58,10 +61,18 @@ pub fn strip(mut object: Value) -> Value {
         fields.remove("status");
     }
     if let Some(meta) = object["metadata"].as_object_mut() {
-        for field in
-            ["uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink", "ownerReferences",
-                "deletionTimestamp", "deletionGracePeriodSeconds", "finalizers"]
-        {
+        for field in [
+            "uid",
+            "resourceVersion",
+            "generation",
+            "creationTimestamp",
+            "managedFields",
+            "selfLink",
+            "ownerReferences",
+            "deletionTimestamp",
+            "deletionGracePeriodSeconds",
+            "finalizers",
+        ] {
             meta.remove(field);
         }
         if let Some(annotations) = meta.get_mut("annotations").and_then(Value::as_object_mut) {
@@ -118,7 +129,9 @@ fn isolate_service(service: &mut Value) {
 
 /// A rehearsal runs on whatever node has room and never takes a port of a host.
 fn isolate_pod(workload: &mut Value) {
-    let Some(spec) = workload.pointer_mut("/spec/template/spec").and_then(Value::as_object_mut) else { return };
+    let Some(spec) = workload.pointer_mut("/spec/template/spec").and_then(Value::as_object_mut) else {
+        return;
+    };
     for field in ["nodeName", "hostNetwork", "priorityClassName", "priority"] {
         spec.remove(field);
     }
@@ -163,15 +176,20 @@ mod tests {
             "spec": {"volumeName": "pvc-1", "resources": {"requests": {"storage": "1Gi"}}}, "status": {"phase": "Bound"}});
         let (stage, restored) = isolate(&claim, "drill-x").unwrap();
         assert_eq!(stage, Stage::Configuration);
-        assert_eq!(restored, json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim",
+        assert_eq!(
+            restored,
+            json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim",
             "metadata": {"name": "data", "namespace": "drill-x", "annotations": {}},
-            "spec": {"resources": {"requests": {"storage": "1Gi"}}}}));
+            "spec": {"resources": {"requests": {"storage": "1Gi"}}}})
+        );
         let workload = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
             "spec": {"template": {"spec": {"hostNetwork": true, "nodeName": "n",
                 "containers": [{"name": "c", "ports": [{"containerPort": 80, "hostPort": 80}]}]}}}});
         let (_, restored) = isolate(&workload, "drill-x").unwrap();
-        assert_eq!(restored.pointer("/spec/template/spec").unwrap(),
-            &json!({"containers": [{"name": "c", "ports": [{"containerPort": 80}]}]}));
+        assert_eq!(
+            restored.pointer("/spec/template/spec").unwrap(),
+            &json!({"containers": [{"name": "c", "ports": [{"containerPort": 80}]}]})
+        );
     }
 
     #[test]
@@ -185,7 +203,8 @@ mod tests {
 
     #[test]
     fn derived_objects_are_left_out() {
-        let owned = json!({"kind": "Job", "metadata": {"name": "x", "ownerReferences": [{"controller": true}]}});
+        let owned =
+            json!({"kind": "Job", "metadata": {"name": "x", "ownerReferences": [{"controller": true}]}});
         let root_ca = json!({"kind": "ConfigMap", "metadata": {"name": "kube-root-ca.crt"}});
         let mine = json!({"kind": "ConfigMap", "metadata": {"name": "settings"}});
         assert!(is_left_out(&owned) && is_left_out(&root_ca) && !is_left_out(&mine));
