@@ -1,1 +1,6 @@
+//! The `tripod` binary.
+
+mod files;
+mod vault;
+
 fn main() {}

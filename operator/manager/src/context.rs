@@ -1,0 +1,125 @@
+//! What every controller has: a client, who it is, and the few ways in which anything is ever written.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::events::{Event, EventType, Recorder};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use crate::stores::Stores;
+use crate::telemetry::metrics::Metrics;
+
+/// The one field manager of everything that the operator applies.
+pub const FIELD_MANAGER: &str = "tripod";
+
+/// Shared by all controllers.
+#[derive(Clone)]
+pub struct Ctx {
+    pub client: Client,
+    /// Name of the Centre that this operator is.
+    pub centre: String,
+    /// The operator's own namespace.
+    pub namespace: String,
+    /// Image of the pods that move data.
+    pub image: String,
+    /// URL of the gateway as pods reach it, and the certificate they trust for it.
+    pub gateway_url: String,
+    pub gateway_ca: String,
+    pub recorder: Recorder,
+    pub metrics: Arc<Metrics>,
+    pub stores: Stores,
+}
+
+/// A failed pass. It is shown, counted, and tried again later.
+#[derive(thiserror::Error, Debug)]
+pub enum Error {
+    #[error("{0}")]
+    Kube(#[from] kube::Error),
+    #[error("{0}")]
+    Store(#[from] crate::stores::StoreAccess),
+    #[error("{0}")]
+    Vault(#[from] crate::vault::VaultError),
+    #[error("{0}")]
+    S3(#[from] tripod_replication::StoreError),
+    #[error("{0}")]
+    Other(String),
+}
+
+impl Ctx {
+    /// Applies an object server-side: the same again writes nothing.
+    ///
+    /// # Errors
+    /// Those of the API server.
+    pub async fn apply<K>(&self, api: &Api<K>, object: &K) -> Result<K, kube::Error>
+    where
+        K: Resource + Serialize + DeserializeOwned + Clone + Debug,
+    {
+        api.patch(&object.name_any(), &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(object)).await
+    }
+
+    /// Writes the status, if it is another than the object has: the same again writes nothing.
+    ///
+    /// # Errors
+    /// Those of the API server. That the object is gone is success.
+    pub async fn write_status<K, S>(
+        &self,
+        api: &Api<K>,
+        object: &K,
+        before: Option<&S>,
+        status: &S,
+    ) -> Result<(), kube::Error>
+    where
+        K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug,
+        S: Serialize + PartialEq + Sync,
+    {
+        if before == Some(status) {
+            return Ok(());
+        }
+        let patch = json!({
+            "apiVersion": K::api_version(&()), "kind": K::kind(&()),
+            "metadata": {"name": object.name_any(), "uid": object.meta().uid}, "status": status,
+        });
+        let parameters = PatchParams::apply(FIELD_MANAGER).force();
+        match api.patch_status(&object.name_any(), &parameters, &Patch::Apply(patch)).await {
+            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+            result => result.map(drop),
+        }
+    }
+
+    /// Tells people about a change. That nobody could be told never fails a pass.
+    pub async fn tell(&self, about: &ObjectReference, warning: bool, reason: &str, message: &str) {
+        let event = Event {
+            type_: if warning { EventType::Warning } else { EventType::Normal },
+            reason: reason.to_owned(),
+            note: Some(message.chars().take(1000).collect()),
+            action: reason.to_owned(),
+            secondary: None,
+        };
+        if let Err(error) = self.recorder.publish(&event, about).await {
+            tracing::warn!(%error, reason, "an event could not be published");
+        }
+    }
+
+    /// The objects of a kind in one namespace.
+    #[must_use]
+    pub fn api<K>(&self, namespace: &str) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// A client that acts as a service account of a namespace, with that account's rights and no others.
+    ///
+    /// # Errors
+    /// When no client can be made.
+    pub fn acting_as(&self, namespace: &str, account: &str) -> Result<Client, kube::Error> {
+        self.stores.impersonating(namespace, account)
+    }
+}

@@ -1,0 +1,123 @@
+//! All controllers, and the one way in which each is driven: bounded, counted, backed off an object at a time.
+
+pub mod backup_policy;
+pub mod centre;
+pub mod department;
+pub mod disaster_recovery_drill;
+pub mod pull;
+pub mod recovery_point;
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use jiff::SignedDuration;
+use kube::runtime::Controller;
+use kube::runtime::controller::{Action, Config};
+use kube::runtime::reflector::ObjectRef;
+use kube::{Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+
+use crate::context::{Ctx, Error};
+
+/// Objects of one kind that are worked on at once.
+const AT_ONCE: u16 = 4;
+const FIRST_RETRY: Duration = Duration::from_secs(2);
+const LAST_RETRY: Duration = Duration::from_secs(120);
+
+/// Drives a controller until the process is told to stop.
+pub async fn drive<K, F>(
+    kind: &'static str,
+    controller: Controller<K>,
+    ctx: Arc<Ctx>,
+    reconcile: impl Fn(Arc<K>, Arc<Ctx>) -> F + Clone + Send + Sync + 'static,
+) where
+    K: Resource<DynamicType = ()> + ResourceExt + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    F: Future<Output = Result<SignedDuration, Error>> + Send + 'static,
+{
+    let backoff: Arc<Backoff<String>> = Arc::default();
+    let counted = {
+        let backoff = backoff.clone();
+        move |object: Arc<K>, ctx: Arc<Ctx>| {
+            let (reconcile, backoff) = (reconcile.clone(), backoff.clone());
+            async move {
+                let start = Instant::now();
+                let key = key_of(object.as_ref());
+                let result = reconcile(object, ctx.clone()).await;
+                ctx.metrics.reconciled(kind, result.is_ok(), start.elapsed());
+                result.map(|again| {
+                    backoff.reset(&key);
+                    Action::requeue(spread(&key, again.unsigned_abs()))
+                })
+            }
+        }
+    };
+    let retry = move |object: Arc<K>, error: &Error, _: Arc<Ctx>| {
+        let key = key_of(object.as_ref());
+        let wait = backoff.next(&key);
+        tracing::warn!(kind, object = key, %error, retry_in = ?wait, "a pass failed");
+        Action::requeue(wait)
+    };
+    controller
+        .with_config(Config::default().concurrency(AT_ONCE))
+        .graceful_shutdown_on(crate::operator::told_to_stop())
+        .run(counted, retry, ctx)
+        .for_each(|result| async {
+            if let Err(error) = result {
+                tracing::debug!(kind, %error, "controller");
+            }
+        })
+        .await;
+}
+
+fn key_of<K: Resource<DynamicType = ()>>(object: &K) -> String {
+    ObjectRef::from_obj(object).to_string()
+}
+
+/// Up to a tenth longer, the same for the same object: what was started together must not stay together.
+fn spread(key: &str, wait: Duration) -> Duration {
+    let hash = key.bytes().fold(0u32, |h, b| h.wrapping_mul(31).wrapping_add(b.into()));
+    wait + wait.mul_f64(f64::from(hash % 100) / 1000.0)
+}
+
+/// Failures in a row, by object.
+#[derive(Debug)]
+struct Backoff<K>(Mutex<HashMap<K, u32>>);
+
+impl<K> Default for Backoff<K> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Hash + Eq + Clone + AsRef<str>> Backoff<K> {
+    fn next(&self, key: &K) -> Duration {
+        let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = failures.entry(key.clone()).or_insert(0);
+        let wait = FIRST_RETRY.saturating_mul(1 << (*count).min(10)).min(LAST_RETRY);
+        *count += 1;
+        spread(key.as_ref(), wait)
+    }
+
+    fn reset(&self, key: &K) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_wait_longer_and_success_forgets() {
+        let backoff: Backoff<String> = Backoff::default();
+        let key = "a".to_owned();
+        let waits: Vec<u64> = (0..9).map(|_| backoff.next(&key).as_secs()).collect();
+        assert!(waits.windows(2).all(|w| w[0] <= w[1]) && waits[8] <= 132, "{waits:?}");
+        backoff.reset(&key);
+        assert_eq!(backoff.next(&key).as_secs(), waits[0]);
+    }
+}

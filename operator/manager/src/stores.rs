@@ -1,0 +1,158 @@
+//! From a Centre and the Secrets of the operator's own namespace to access: to stores, vaults and repositories.
+//! Every error names the field it comes from and what to do.
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, Client, Config, ResourceExt};
+use tripod_crds::Centre;
+use tripod_crds::centre::SecretRef;
+use tripod_replication::replica::Replica;
+use tripod_replication::{Store, StoreConfig, StoreError};
+
+use crate::vault::key::MasterKey;
+use crate::vault::layout;
+use crate::vault::repository::SystemVault;
+
+/// Why there is no access.
+#[derive(thiserror::Error, Debug, Clone)]
+pub enum StoreAccess {
+    /// A Secret is missing or incomplete.
+    #[error("{0}")]
+    Credentials(String),
+    /// The centre's description can't be used.
+    #[error("{0}")]
+    Centre(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Gives access.
+#[derive(Clone)]
+pub struct Stores {
+    client: Client,
+    config: Config,
+    centre: String,
+    namespace: String,
+    master_key_secret: String,
+}
+
+impl Stores {
+    #[must_use]
+    pub fn new(client: Client, config: Config, centre: String, namespace: String, master_key_secret: String) -> Self {
+        Self { client, config, centre, namespace, master_key_secret }
+    }
+
+    /// Access to a centre's store with the most that this operator has: to write where it serves the centre,
+    /// to read elsewhere.
+    ///
+    /// # Errors
+    /// Names the field of the Centre, and the Secret.
+    pub async fn open(&self, centre: &Centre) -> Result<Store, StoreAccess> {
+        let store = &centre.spec.store;
+        let (field, reference) = if centre.is_served_by(&self.centre) {
+            ("spec.store.credentialsSecretRef", Some(&store.credentials_secret_ref))
+        } else {
+            ("spec.store.readerCredentialsSecretRef", store.reader_credentials_secret_ref.as_ref())
+        };
+        let Some(reference) = reference else {
+            return Err(StoreAccess::Centre(format!(
+                "Centre {}: {field} is not set; {} can't read its vault without it",
+                centre.name_any(),
+                self.centre
+            )));
+        };
+        let (access_key_id, secret_access_key) = self.credentials(&centre.name_any(), field, reference).await?;
+        Ok(Store::connect(&StoreConfig {
+            endpoint: store.endpoint.clone(),
+            region: store.region.clone(),
+            ca_pem: store.ca_bundle.clone(),
+            access_key_id,
+            secret_access_key,
+        })?)
+    }
+
+    async fn credentials(&self, centre: &str, field: &str, at: &SecretRef) -> Result<(String, String), StoreAccess> {
+        let secret = self.secret(&at.name).await.map_err(|e| format!("Centre {centre}: {field}: {e}"));
+        let secret = secret.map_err(StoreAccess::Credentials)?;
+        let value = |key: &str| {
+            let bytes = secret.data.as_ref().and_then(|d| d.get(key)).map(|b| b.0.clone());
+            bytes.and_then(|b| String::from_utf8(b).ok()).map(|s| s.trim().to_owned()).filter(|s| !s.is_empty()).ok_or_else(
+                || {
+                    StoreAccess::Credentials(format!(
+                        "Centre {centre}: {field}: Secret {}/{} has no key {key}; it needs accessKeyId and secretAccessKey",
+                        self.namespace, at.name
+                    ))
+                },
+            )
+        };
+        Ok((value("accessKeyId")?, value("secretAccessKey")?))
+    }
+
+    async fn secret(&self, name: &str) -> Result<Secret, String> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
+        match api.get_opt(name).await {
+            Ok(Some(secret)) => Ok(secret),
+            Ok(None) => Err(format!("Secret {}/{name} does not exist; create it", self.namespace)),
+            Err(error) => Err(format!("Secret {}/{name} can't be read: {error}", self.namespace)),
+        }
+    }
+
+    /// The key from which repository passwords come.
+    ///
+    /// # Errors
+    /// Names the Secret and what it lacks.
+    pub async fn master_key(&self) -> Result<MasterKey, StoreAccess> {
+        let name = &self.master_key_secret;
+        let secret = self.secret(name).await.map_err(|e| StoreAccess::Credentials(format!("--vault-key-secret: {e}")))?;
+        let bytes = secret.data.and_then(|mut d| d.remove("key")).map(|b| b.0).unwrap_or_default();
+        MasterKey::new(bytes).map_err(|e| {
+            StoreAccess::Credentials(format!("--vault-key-secret: Secret {}/{name}, key `key`: {e}", self.namespace))
+        })
+    }
+
+    /// One system's part of a centre's vault.
+    ///
+    /// # Errors
+    /// As [`Self::open`] and [`Self::master_key`].
+    pub async fn vault(&self, centre: &Centre, system: &str) -> Result<SystemVault, StoreAccess> {
+        let store = self.open(centre).await?;
+        let key = self.master_key().await?;
+        Ok(SystemVault::new(store, centre.spec.store.bucket.clone(), system.to_owned(), &key))
+    }
+
+    /// The Centre of this name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn centre(&self, name: &str) -> Result<Centre, StoreAccess> {
+        let api: Api<Centre> = Api::all(self.client.clone());
+        match api.get_opt(name).await {
+            Ok(Some(centre)) => Ok(centre),
+            Ok(None) => Err(StoreAccess::Centre(format!("there is no Centre {name}; apply one"))),
+            Err(error) => Err(StoreAccess::Centre(format!("Centre {name} can't be read: {error}"))),
+        }
+    }
+
+    /// The Centre that this operator is.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn own_centre(&self) -> Result<Centre, StoreAccess> {
+        self.centre(&self.centre).await
+    }
+
+    /// See [`crate::context::Ctx::acting_as`].
+    ///
+    /// # Errors
+    /// When no client can be made.
+    pub fn impersonating(&self, namespace: &str, account: &str) -> Result<Client, kube::Error> {
+        let mut config = self.config.clone();
+        config.auth_info.impersonate = Some(format!("system:serviceaccount:{namespace}:{account}"));
+        Client::try_from(config)
+    }
+}
+
+/// Where the versions of a department's bucket lie at a centre.
+#[must_use]
+pub fn replica_at(centre: &Centre, store: Store, system: &str, bucket: &str) -> Replica {
+    Replica { store, bucket: centre.spec.store.replica_bucket(), prefix: layout::replica(system, bucket) }
+}

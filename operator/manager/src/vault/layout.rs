@@ -1,0 +1,79 @@
+//! Every key of a vault, in one place.
+
+/// The folder of a system: `systems/<namespace>/`.
+#[must_use]
+pub fn system(system: &str) -> String {
+    format!("systems/{system}/")
+}
+
+/// All systems lie below it.
+pub const SYSTEMS: &str = "systems/";
+
+/// The repository: `restic -r s3:<endpoint>/<bucket>/systems/<namespace>/restic` opens it.
+#[must_use]
+pub fn repository(system: &str) -> String {
+    format!("systems/{system}/restic/")
+}
+
+/// All points of a system lie below it.
+#[must_use]
+pub fn points(system: &str) -> String {
+    format!("systems/{system}/points/")
+}
+
+/// Written last, and once.
+#[must_use]
+pub fn manifest(system: &str, point: &str) -> String {
+    format!("systems/{system}/points/{point}/manifest.json")
+}
+
+/// The part of the namespace's objects.
+#[must_use]
+pub fn objects_part(system: &str, point: &str) -> String {
+    format!("systems/{system}/points/{point}/parts/objects.json")
+}
+
+/// The part of one volume.
+#[must_use]
+pub fn volume_part(system: &str, point: &str, claim: &str) -> String {
+    format!("systems/{system}/points/{point}/parts/volumes/{claim}.json")
+}
+
+/// The part of one bucket.
+#[must_use]
+pub fn bucket_part(system: &str, point: &str, bucket: &str) -> String {
+    format!("systems/{system}/points/{point}/parts/buckets/{bucket}.json")
+}
+
+/// The versions of one bucket's objects, as the replica bucket of the vault's own centre holds them.
+#[must_use]
+pub fn inventory(system: &str, point: &str, bucket: &str) -> String {
+    format!("copies/{system}/{point}/inventories/{bucket}.ndjson")
+}
+
+/// What the vault's centre has proved of a point.
+#[must_use]
+pub fn record(system: &str, point: &str) -> String {
+    format!("copies/{system}/{point}/record.json")
+}
+
+/// All records of a system lie below it.
+#[must_use]
+pub fn records(system: &str) -> String {
+    format!("copies/{system}/")
+}
+
+/// All records lie below it.
+pub const COPIES: &str = "copies/";
+
+/// Where the versions of one department bucket lie in the replica bucket.
+#[must_use]
+pub fn replica(system: &str, bucket: &str) -> String {
+    format!("{system}/{bucket}/")
+}
+
+/// The report of a drill.
+#[must_use]
+pub fn drill_report(system: &str, drill: &str, uid: &str) -> String {
+    format!("drills/{system}/{drill}-{uid}.json")
+}
