@@ -186,7 +186,7 @@ impl<'a> Cluster<'a> {
             ("enable-admission-plugins", "NodeRestriction"),
             ("allow-privileged", "true"),
             ("service-account-issuer", "https://kubernetes.default.svc.cluster.local"),
-            ("service-account-key-file", &pki.key("service-accounts")),
+            ("service-account-key-file", &pki.accounts_public_key()),
             ("service-account-signing-key-file", &pki.key("service-accounts")),
             ("kubelet-certificate-authority", &pki.certificate("ca")),
             ("kubelet-client-certificate", &pki.certificate("apiserver-kubelet")),

@@ -65,7 +65,9 @@ impl Pki {
             pki.leaf(&leaf, &authority)?;
         }
         pki.leaf(&leaf("front-proxy", "front-proxy-client", None, &[]), &front)?;
-        fs::write(pki.0.join("service-accounts.key"), KeyPair::generate()?.serialize_pem())?;
+        let accounts = KeyPair::generate()?;
+        fs::write(pki.key("service-accounts"), accounts.serialize_pem())?;
+        fs::write(pki.0.join("service-accounts.pub"), accounts.public_key_pem())?;
         fs::write(pki.0.join("complete"), "")?;
         Ok(pki)
     }
@@ -80,6 +82,12 @@ impl Pki {
     #[must_use]
     pub fn key(&self, name: &str) -> String {
         self.0.join(format!("{name}.key")).display().to_string()
+    }
+
+    /// Path of the public key that proves service accounts' tokens.
+    #[must_use]
+    pub fn accounts_public_key(&self) -> String {
+        self.0.join("service-accounts.pub").display().to_string()
     }
 
     /// Writes a kubeconfig for one of the leaves.
