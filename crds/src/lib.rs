@@ -36,3 +36,11 @@ pub fn all() -> Vec<CustomResourceDefinition> {
         DisasterRecoveryDrill::crd(),
     ]
 }
+
+/// A definition as YAML, the way it is committed under `crds/yaml`.
+///
+/// # Errors
+/// When it can't be serialized.
+pub fn yaml(definition: &CustomResourceDefinition) -> Result<String, serde_yaml_ng::Error> {
+    serde_yaml_ng::to_string(definition)
+}

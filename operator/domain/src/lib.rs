@@ -3,11 +3,14 @@
 //! replayed and explored.
 
 pub mod backup_policy;
+pub mod centre;
 pub mod conditions;
+pub mod department;
 pub mod disaster_recovery_drill;
 pub mod duration;
 pub mod manifest;
 pub mod pull;
+pub mod quantity;
 pub mod recovery_point;
 pub mod restore;
 pub mod schedule;

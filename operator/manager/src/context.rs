@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::api::{Patch, PatchParams};
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::stores::Stores;
 use crate::telemetry::metrics::Metrics;
@@ -61,6 +61,20 @@ impl Ctx {
         K: Resource + Serialize + DeserializeOwned + Clone + Debug,
     {
         api.patch(&object.name_any(), &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(object)).await
+    }
+
+    /// Applies an object that is given as JSON.
+    ///
+    /// # Errors
+    /// Those of the API server.
+    pub async fn apply_value(&self, client: &Client, resource: &ApiResource, value: &Value) -> Result<(), kube::Error> {
+        let (namespace, name) = (value["metadata"]["namespace"].as_str(), value["metadata"]["name"].as_str());
+        let api: Api<DynamicObject> = match namespace {
+            Some(namespace) => Api::namespaced_with(client.clone(), namespace, resource),
+            None => Api::all_with(client.clone(), resource),
+        };
+        let parameters = PatchParams::apply(FIELD_MANAGER).force();
+        api.patch(name.unwrap_or_default(), &parameters, &Patch::Apply(value)).await.map(drop)
     }
 
     /// Writes the status, if it is another than the object has: the same again writes nothing.

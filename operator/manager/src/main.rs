@@ -1,6 +1,97 @@
-//! The `tripod` binary.
+//! The `tripod` binary: the operator, the mover, and a few commands for people.
 
+mod context;
+mod controllers;
 mod files;
+mod gateway;
+mod leader;
+mod mover;
+mod operator;
+mod stores;
+mod telemetry;
 mod vault;
 
-fn main() {}
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Tripod (鼎): departments, budgets and disaster recovery over two sites and three centres.
+#[derive(Parser)]
+#[command(version, propagate_version = true)]
+struct Arguments {
+    /// How logs are written.
+    #[arg(long, env = "TRIPOD_LOG_FORMAT", default_value = "text", global = true)]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Operator(operator::OperatorArguments),
+    Mover(mover::MoverArguments),
+    /// Print the custom resource definitions, or write one file each.
+    Crds {
+        /// Folder to write to.
+        #[arg(long)]
+        directory: Option<PathBuf>,
+    },
+    /// Print the password of a system's repository, for use with plain restic.
+    VaultPassword {
+        /// File with the master key.
+        #[arg(long)]
+        key_file: PathBuf,
+        /// The system's namespace.
+        #[arg(long)]
+        system: String,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    telemetry::start_logs(matches!(arguments.log_format, LogFormat::Json));
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        tracing::debug!("a TLS provider was installed before");
+    }
+    let result = match arguments.command {
+        Command::Operator(arguments) => operator::run(arguments).await,
+        Command::Mover(arguments) => return mover::run(arguments).await,
+        Command::Crds { directory } => crds(directory),
+        Command::VaultPassword { key_file, system } => vault_password(&key_file, &system),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn crds(directory: Option<PathBuf>) -> anyhow::Result<()> {
+    for definition in tripod_crds::all() {
+        let text = tripod_crds::yaml(&definition)?;
+        match &directory {
+            Some(directory) => {
+                let name = definition.metadata.name.clone().unwrap_or_default();
+                std::fs::write(directory.join(format!("{name}.yaml")), text)?;
+            }
+            None => print!("---\n{text}"),
+        }
+    }
+    Ok(())
+}
+
+fn vault_password(key_file: &std::path::Path, system: &str) -> anyhow::Result<()> {
+    let key = vault::key::MasterKey::new(std::fs::read(key_file)?).map_err(anyhow::Error::msg)?;
+    println!("{}", key.repository_password(system));
+    Ok(())
+}

@@ -4,6 +4,7 @@ pub mod backup_policy;
 pub mod centre;
 pub mod department;
 pub mod disaster_recovery_drill;
+pub mod mover_job;
 pub mod pull;
 pub mod recovery_point;
 

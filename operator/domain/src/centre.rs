@@ -1,0 +1,152 @@
+//! When a centre's store is tried out, and what the findings say of the centre.
+
+use jiff::{SignedDuration, Timestamp};
+use tripod_crds::centre::{Finding, Protection, StoreFindings};
+use tripod_crds::{Centre, CentreStatus};
+
+use crate::conditions::{self, Verdict};
+
+/// How old findings may get.
+const FRESH: SignedDuration = SignedDuration::from_mins(10);
+/// A store that failed is tried again after this long.
+const RETRY: SignedDuration = SignedDuration::from_secs(15);
+
+/// What was read before deciding.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    pub centre: Centre,
+    /// The centre of this operator.
+    pub own: String,
+}
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// Try everything, in the vault that this operator serves.
+    Probe,
+    /// Another operator serves it: see that its vault can be read.
+    Read,
+    /// The findings are fresh.
+    Keep,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    Found(StoreFindings),
+    Readable,
+    /// The reason for a condition, and words that name the field.
+    Failed { reason: String, message: String },
+    Kept,
+}
+
+/// Pure, total.
+#[must_use]
+pub fn decide(seen: &Observed, now: Timestamp) -> Plan {
+    let centre = &seen.centre;
+    let status = centre.status.as_ref();
+    let ready = status.and_then(|s| conditions::find(&s.conditions, "Ready"));
+    let current = ready.is_some_and(|c| c.status == "True" && c.observed_generation == centre.metadata.generation);
+    let checked = status.and_then(|s| s.store.as_ref()).map(|s| s.checked_at.0);
+    if !centre.is_served_by(&seen.own) {
+        return Plan::Read;
+    }
+    let fresh = checked.is_some_and(|at| now.duration_since(at) < FRESH);
+    if current && fresh { Plan::Keep } else { Plan::Probe }
+}
+
+/// When to look again.
+#[must_use]
+pub fn recheck(outcome: &Outcome) -> SignedDuration {
+    match outcome {
+        Outcome::Failed { .. } => RETRY,
+        _ => SignedDuration::from_secs(60),
+    }
+}
+
+/// The status that follows.
+#[must_use]
+pub fn status(seen: &Observed, outcome: &Outcome, now: Timestamp) -> CentreStatus {
+    let mut status = seen.centre.status.clone().unwrap_or_default();
+    let generation = seen.centre.metadata.generation;
+    status.observed_generation = generation;
+    status.protection =
+        Some(if seen.centre.spec.served_by.is_some() { Protection::Push } else { Protection::Pull });
+    let verdict = match outcome {
+        Outcome::Found(findings) => {
+            let verdict = judge(findings);
+            status.store = Some(findings.clone());
+            verdict
+        }
+        Outcome::Readable => Verdict::yes("Readable", "its vault can be read from here; its own operator tries it out"),
+        Outcome::Failed { reason, message } => Verdict::no(reason, message.clone()),
+        Outcome::Kept => return status,
+    };
+    conditions::set(&mut status.conditions, "Ready", &verdict, generation, now);
+    status
+}
+
+fn judge(findings: &StoreFindings) -> Verdict {
+    if findings.conditional_writes == Finding::Proven {
+        return Verdict::yes("StoreProven", "written, read back and listed; conditional writes are right");
+    }
+    // Still a good vault: recovery points need no conditional writes, only the right to be active does.
+    Verdict::yes("StoreUsable", "written, read back and listed; conditional writes are not right: no vote in a takeover")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use tripod_crds::CentreSpec;
+
+    fn centre() -> Centre {
+        let spec: CentreSpec = serde_json::from_value(serde_json::json!({
+            "role": "Remote", "city": "west", "store": {"endpoint": "https://s", "region": "r", "bucket": "vault",
+                "credentialsSecretRef": {"name": "store"}}}))
+        .unwrap();
+        let mut centre = Centre::new("remote", spec);
+        centre.metadata.generation = Some(1);
+        centre
+    }
+
+    fn seen(centre: Centre) -> Observed {
+        Observed { centre, own: "remote".into() }
+    }
+
+    fn found(now: Timestamp) -> Outcome {
+        Outcome::Found(StoreFindings {
+            conditional_writes: Finding::Proven,
+            checksums: Finding::Proven,
+            versioning: Finding::Absent,
+            object_lock: Finding::Absent,
+            server: None,
+            checked_at: Time(now),
+        })
+    }
+
+    #[test]
+    fn probes_until_proven_then_keeps_until_stale_or_changed() {
+        let now = Timestamp::from_second(1_000_000).unwrap();
+        let mut centre = centre();
+        assert_eq!(decide(&seen(centre.clone()), now), Plan::Probe);
+        centre.status = Some(status(&seen(centre.clone()), &found(now), now));
+        assert_eq!(decide(&seen(centre.clone()), now), Plan::Keep);
+        assert_eq!(decide(&seen(centre.clone()), now + FRESH), Plan::Probe);
+        let kept = status(&seen(centre.clone()), &Outcome::Kept, now + FRESH);
+        assert_eq!(Some(kept), centre.status);
+        centre.metadata.generation = Some(2);
+        assert_eq!(decide(&seen(centre), now), Plan::Probe);
+    }
+
+    #[test]
+    fn only_who_serves_it_writes_into_it() {
+        let now = Timestamp::from_second(1_000_000).unwrap();
+        let elsewhere = Observed { centre: centre(), own: "production".into() };
+        assert_eq!(decide(&elsewhere, now), Plan::Read);
+        let mut served = elsewhere;
+        served.centre.spec.served_by = Some("production".into());
+        assert_eq!(decide(&served, now), Plan::Probe);
+        assert_eq!(status(&served, &found(now), now).protection, Some(Protection::Push));
+    }
+}

@@ -1,0 +1,54 @@
+//! Reads the policy's points, the namespace's claims, and whether its buckets can be read.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+use tripod_crds::centre::CentreRole;
+use tripod_crds::{BackupPolicy, Centre, RecoveryPoint};
+use tripod_domain::backup_policy::Observed;
+
+use crate::context::{Ctx, Error};
+
+pub(super) async fn observe(ctx: &Ctx, object: &BackupPolicy) -> Result<Observed, Error> {
+    let namespace = object.namespace().unwrap_or_default();
+    let centres = Api::<Centre>::all(ctx.client.clone()).list(&ListParams::default()).await?;
+    let own = centres.iter().find(|c| c.name_any() == ctx.centre);
+    let points = ctx.api::<RecoveryPoint>(&namespace).list(&ListParams::default()).await?;
+    let claims = ctx.api::<PersistentVolumeClaim>(&namespace).list(&ListParams::default()).await?;
+    let bound = |c: &PersistentVolumeClaim| c.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Bound");
+    // Until the right to be active is held in a register, production is where systems are active.
+    let active_here = own.is_some_and(|c| c.spec.role == CentreRole::Production);
+    let (bucket_errors, store_error) = match own {
+        Some(centre) if active_here => buckets(ctx, centre, object).await,
+        Some(_) => (Vec::new(), None),
+        None => (Vec::new(), Some(format!("there is no Centre {}; apply it", ctx.centre))),
+    };
+    Ok(Observed {
+        policy: object.clone(),
+        centre: ctx.centre.clone(),
+        active_here,
+        centres: centres.iter().map(ResourceExt::name_any).collect::<BTreeSet<_>>(),
+        points: points.into_iter().filter(|p| p.spec.policy == object.name_any()).collect(),
+        claims: claims.iter().filter(|c| bound(c)).map(ResourceExt::name_any).collect(),
+        bucket_errors,
+        store_error,
+    })
+}
+
+async fn buckets(ctx: &Ctx, centre: &Centre, policy: &BackupPolicy) -> (Vec<(usize, String)>, Option<String>) {
+    let store = match ctx.stores.open(centre).await {
+        Ok(store) => store,
+        Err(error) => return (Vec::new(), Some(error.to_string())),
+    };
+    let mut errors = Vec::new();
+    for (at, bucket) in policy.spec.include.buckets.iter().enumerate() {
+        match store.list(bucket, "tripod-readable/").await {
+            Ok(_) => {}
+            Err(error) if error.is_transient() => return (Vec::new(), Some(error.to_string())),
+            Err(error) => errors.push((at, error.to_string())),
+        }
+    }
+    (errors, None)
+}

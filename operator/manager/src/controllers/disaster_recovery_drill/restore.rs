@@ -1,0 +1,175 @@
+//! Brings a recovery point into the isolated namespace: objects as the namespace's restorer, files by movers,
+//! buckets into scratch buckets. What is done is marked on the namespace, so that it is done once.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{ApiResource, GroupVersionKind, ListParams, Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+use tripod_crds::DisasterRecoveryDrill;
+use tripod_domain::disaster_recovery_drill::Progress;
+use tripod_domain::manifest::PointManifest;
+use tripod_domain::restore::{Stage, isolate};
+use tripod_replication::Progress as Counter;
+use tripod_replication::replica::{self, Replica};
+
+use super::names;
+use crate::context::Ctx;
+use crate::controllers::mover_job::{Mover, VOLUME};
+use crate::stores::replica_at;
+use crate::vault::layout;
+use crate::vault::repository::SystemVault;
+
+/// The configuration was applied.
+pub(super) const CONFIGURED: &str = "tripod.cloud/configured";
+/// The workloads were applied.
+pub(super) const STARTED: &str = "tripod.cloud/started";
+/// The isolated namespace's account that applies what is restored.
+const RESTORER: &str = "tripod-restorer";
+
+/// The bucket's scratch bucket was filled and read back.
+pub(super) fn filled_marker(bucket: &str) -> String {
+    format!("bucket.tripod.cloud/{bucket}")
+}
+
+/// Whether the namespace carries the mark.
+pub(super) async fn is_marked(ctx: &Ctx, namespace: &str, mark: &str) -> Result<bool, kube::Error> {
+    let found = Api::<Namespace>::all(ctx.client.clone()).get_opt(namespace).await?;
+    Ok(found.is_some_and(|n| n.annotations().contains_key(mark)))
+}
+
+async fn mark(ctx: &Ctx, namespace: &str, mark: &str) -> Result<(), String> {
+    let patch = json!({"metadata": {"annotations": {mark: "true"}}});
+    let api: Api<Namespace> = Api::all(ctx.client.clone());
+    let patched = api.patch(namespace, &PatchParams::default(), &Patch::Merge(patch)).await;
+    patched.map(drop).map_err(|e| format!("namespace {namespace}: {e}"))
+}
+
+struct Source {
+    vault: SystemVault,
+    manifest: PointManifest,
+    namespace: String,
+}
+
+async fn source(ctx: &Ctx, drill: &DisasterRecoveryDrill) -> Result<Source, String> {
+    let system = drill.namespace().unwrap_or_default();
+    let centre = ctx.stores.own_centre().await.map_err(|e| e.to_string())?;
+    let vault = ctx.stores.vault(&centre, &system).await.map_err(|e| e.to_string())?;
+    let point = drill.status.as_ref().and_then(|s| s.recovery_point.clone()).unwrap_or_default();
+    let key = layout::manifest(&system, &point);
+    let manifest: Option<PointManifest> = vault.read_json(&key).await.map_err(|e| e.to_string())?;
+    let manifest = manifest.ok_or_else(|| format!("{key} is gone"))?;
+    manifest.check()?;
+    Ok(Source { vault, manifest, namespace: names::namespace(drill) })
+}
+
+pub(super) async fn restore(
+    ctx: &Ctx,
+    drill: &DisasterRecoveryDrill,
+    configuration: bool,
+    volumes: &[String],
+    buckets: &[String],
+) -> Result<(), String> {
+    let from = source(ctx, drill).await?;
+    if configuration {
+        apply_stage(ctx, &from, Stage::Configuration).await?;
+        mark(ctx, &from.namespace, CONFIGURED).await?;
+    }
+    for claim in volumes {
+        let words = ["pull", claim, VOLUME].map(str::to_owned).to_vec();
+        let name = names::restore_job(claim);
+        let mover =
+            Mover { name: &name, namespace: &from.namespace, claim, words, restores: true, labels: json!({}) };
+        let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("batch", "v1", "Job"));
+        ctx.apply_value(&ctx.client, &kind, &mover.job(ctx)).await.map_err(|e| format!("mover {name}: {e}"))?;
+    }
+    for bucket in buckets {
+        fill(ctx, drill, &from, bucket).await.map_err(|e| format!("bucket {bucket}: {e}"))?;
+        mark(ctx, &from.namespace, &filled_marker(bucket)).await?;
+    }
+    Ok(())
+}
+
+/// Applies the workloads.
+pub(super) async fn start(ctx: &Ctx, drill: &DisasterRecoveryDrill) -> Result<(), String> {
+    let from = source(ctx, drill).await?;
+    apply_stage(ctx, &from, Stage::Workload).await?;
+    mark(ctx, &from.namespace, STARTED).await
+}
+
+async fn apply_stage(ctx: &Ctx, from: &Source, stage: Stage) -> Result<(), String> {
+    let Some(part) = &from.manifest.objects else { return Ok(()) };
+    let client = ctx.acting_as(&from.namespace, RESTORER).map_err(|e| e.to_string())?;
+    let documents = from.vault.read_documents(&part.snapshot).await.map_err(|e| e.to_string())?;
+    for document in documents {
+        let object: Value = serde_json::from_slice(&document.body).map_err(|e| format!("{}: {e}", document.path))?;
+        let Some((of, object)) = isolate(&object, &from.namespace) else { continue };
+        if of != stage {
+            continue;
+        }
+        let text = |field: &str| object[field].as_str().unwrap_or_default();
+        let (group, version) = text("apiVersion").split_once('/').unwrap_or(("", text("apiVersion")));
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, text("kind")));
+        ctx.apply_value(&client, &resource, &object).await.map_err(|e| format!("{}: {e}", document.path))?;
+    }
+    Ok(())
+}
+
+/// Copies the point's versions into a scratch bucket and reads all of it back.
+async fn fill(ctx: &Ctx, drill: &DisasterRecoveryDrill, from: &Source, bucket: &str) -> Result<(), String> {
+    let centre = ctx.stores.own_centre().await.map_err(|e| e.to_string())?;
+    let vault = &from.vault;
+    let (system, point) = (&from.manifest.system, &from.manifest.point);
+    let text = vault.store.get(&vault.bucket, &layout::inventory(system, point, bucket)).await;
+    let versions = replica::decode(&text.map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;
+    let scratch = Replica {
+        store: vault.store.clone(),
+        bucket: names::scratch_bucket(drill, bucket),
+        prefix: String::new(),
+    };
+    vault.store.ensure_bucket(&scratch.bucket, false).await.map_err(|e| e.to_string())?;
+    let kept = replica_at(&centre, vault.store.clone(), system, bucket);
+    let tally = replica::copy(&kept, &versions, &scratch, &BTreeMap::new(), &Counter::default()).await;
+    if let Some((key, error)) = tally.failed.first() {
+        return Err(format!("{key}: {error}"));
+    }
+    let found = replica::verify(&scratch, &tally.versions, &Counter::default()).await.map_err(|e| e.to_string())?;
+    if let Some((key, finding)) = found.first() {
+        return Err(format!("{key}: {finding}"));
+    }
+    let expected = from.manifest.buckets.get(bucket).map(|part| part.digest.clone()).unwrap_or_default();
+    let digest = replica::digest(&tally.versions);
+    if digest == expected { Ok(()) } else { Err(format!("read back {digest}, the recovery point has {expected}")) }
+}
+
+/// How far the workloads of the namespace are.
+pub(super) async fn workloads(ctx: &Ctx, namespace: &str) -> Result<BTreeMap<String, Progress>, kube::Error> {
+    let client = ctx.acting_as(namespace, RESTORER)?;
+    let all = ListParams::default();
+    let mut found = BTreeMap::new();
+    let mut add = |kind: &str, name: String, wanted: i32, ready: i32, current: bool| {
+        let words = format!("{ready} of {wanted} ready");
+        let done = current && ready >= wanted;
+        found.insert(format!("{kind}/{name}"), if done { Progress::Done(words) } else { Progress::Running(words) });
+    };
+    for d in Api::<Deployment>::namespaced(client.clone(), namespace).list(&all).await? {
+        let status = d.status.clone().unwrap_or_default();
+        let current = status.observed_generation == d.metadata.generation;
+        let wanted = d.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1);
+        add("Deployment", d.name_any(), wanted, status.available_replicas.unwrap_or(0), current);
+    }
+    for s in Api::<StatefulSet>::namespaced(client.clone(), namespace).list(&all).await? {
+        let status = s.status.clone().unwrap_or_default();
+        let current = status.observed_generation == s.metadata.generation;
+        let wanted = s.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1);
+        add("StatefulSet", s.name_any(), wanted, status.ready_replicas.unwrap_or(0), current);
+    }
+    for d in Api::<DaemonSet>::namespaced(client.clone(), namespace).list(&all).await? {
+        let status = d.status.clone().unwrap_or_default();
+        let current = status.observed_generation == d.metadata.generation;
+        add("DaemonSet", d.name_any(), status.desired_number_scheduled, status.number_ready, current);
+    }
+    Ok(found)
+}

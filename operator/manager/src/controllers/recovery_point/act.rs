@@ -1,0 +1,149 @@
+//! Writes the parts of a point into the vault, and its manifest last.
+
+use std::collections::BTreeMap;
+
+use kube::ResourceExt;
+use kube::api::{ApiResource, DeleteParams, GroupVersionKind};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use tripod_crds::Centre;
+use tripod_domain::manifest::{BucketPart, PointManifest};
+use tripod_domain::recovery_point::{MoverState, Observed, Outcome, Plan};
+use tripod_replication::replica::{self, Replica};
+use tripod_replication::{Created, Progress};
+
+use super::{POINT_LABEL, gather};
+use crate::context::Ctx;
+use crate::controllers::mover_job::{Mover, VOLUME};
+use crate::stores::replica_at;
+use crate::vault::layout;
+use crate::vault::repository::SystemVault;
+
+pub(super) async fn act(ctx: &Ctx, seen: &Observed, plan: &Plan) -> Outcome {
+    let result = match plan {
+        Plan::Watch | Plan::Fail { .. } => return Outcome::default(),
+        Plan::Gather { objects, launch, buckets, .. } => gather_parts(ctx, seen, *objects, launch, buckets).await,
+        Plan::Seal(manifest) => match seal(ctx, manifest).await {
+            Ok(()) => return Outcome { sealed: true, error: None },
+            Err(error) => Err(error),
+        },
+    };
+    Outcome { error: result.err(), sealed: false }
+}
+
+/// The name of a volume's mover: the same for the same point and claim, and never too long.
+pub(super) fn mover_name(point: &str, claim: &str) -> String {
+    let digest = hex::encode(Sha256::digest(format!("{point}/{claim}")));
+    let start: String = point.chars().take(40).collect();
+    format!("mover-{start}-{}", &digest[..8])
+}
+
+async fn gather_parts(
+    ctx: &Ctx,
+    seen: &Observed,
+    objects: bool,
+    launch: &[String],
+    buckets: &[String],
+) -> Result<(), String> {
+    let system = seen.point.namespace().unwrap_or_default();
+    let point = seen.point.name_any();
+    let centre = ctx.stores.own_centre().await.map_err(|e| e.to_string())?;
+    let vault = ctx.stores.vault(&centre, &system).await.map_err(|e| e.to_string())?;
+    vault.ensure_repository().await.map_err(|e| e.to_string())?;
+    // Movers first: they work while the rest is gathered.
+    for claim in launch {
+        launch_mover(ctx, seen, &system, &point, claim).await?;
+    }
+    if objects {
+        archive_objects(ctx, &vault, &point).await?;
+    }
+    for bucket in buckets {
+        copy_bucket(ctx, &centre, &vault, &point, bucket).await.map_err(|e| format!("bucket {bucket}: {e}"))?;
+    }
+    Ok(())
+}
+
+async fn launch_mover(ctx: &Ctx, seen: &Observed, system: &str, point: &str, claim: &str) -> Result<(), String> {
+    let name = mover_name(point, claim);
+    if seen.movers.get(claim) == Some(&MoverState::Succeeded) {
+        // It succeeded and its part is not there: it has to run again, under the same name.
+        let jobs = ctx.api::<k8s_openapi::api::batch::v1::Job>(system);
+        jobs.delete(&name, &DeleteParams::background()).await.map_err(|e| format!("mover {name}: {e}"))?;
+        return Ok(());
+    }
+    let words = ["push", point, claim, VOLUME].map(str::to_owned).to_vec();
+    let labels = json!({POINT_LABEL: point});
+    let job = Mover { name: &name, namespace: system, claim, words, restores: false, labels }.job(ctx);
+    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("batch", "v1", "Job"));
+    ctx.apply_value(&ctx.client, &kind, &job).await.map_err(|e| format!("mover {name}: {e}"))
+}
+
+async fn archive_objects(ctx: &Ctx, vault: &SystemVault, point: &str) -> Result<(), String> {
+    let (documents, refused) = gather::objects(ctx, &vault.system).await?;
+    if !refused.is_empty() {
+        tracing::info!(system = vault.system, point, ?refused, "kinds that tripod-backup may not list are left out");
+    }
+    let part = vault.archive_documents(point, documents).await.map_err(|e| e.to_string())?;
+    let key = layout::objects_part(&vault.system, point);
+    vault.write_json(&key, &part).await.map_err(|e| e.to_string())
+}
+
+/// Brings every version that is now in the bucket into the replica bucket of this centre. What an earlier point
+/// brought there is not copied again.
+async fn copy_bucket(ctx: &Ctx, centre: &Centre, vault: &SystemVault, point: &str, bucket: &str) -> Result<(), String> {
+    let live = Replica { store: vault.store.clone(), bucket: bucket.to_owned(), prefix: String::new() };
+    let kept = replica_at(centre, vault.store.clone(), &vault.system, bucket);
+    let versions = replica::inventory(&live).await.map_err(|e| e.to_string())?;
+    let known = known_versions(vault, bucket).await?;
+    let progress = Progress::default();
+    let tally = replica::copy(&live, &versions, &kept, &known, &progress).await;
+    ctx.metrics.moved(&ctx.centre, "copy", progress.so_far().1);
+    if let Some((key, error)) = tally.failed.first() {
+        return Err(format!("{} of {} objects could not be copied; {key}: {error}", tally.failed.len(), versions.len()));
+    }
+    let inventory = layout::inventory(&vault.system, point, bucket);
+    vault.store.put(&vault.bucket, &inventory, replica::encode(&tally.versions)).await.map_err(|e| e.to_string())?;
+    let part = BucketPart {
+        objects: tally.versions.len() as u64,
+        bytes: tally.versions.iter().map(|v| v.size).sum(),
+        digest: replica::digest(&tally.versions),
+    };
+    vault.write_json(&layout::bucket_part(&vault.system, point, bucket), &part).await.map_err(|e| e.to_string())
+}
+
+/// What the newest point before this one has of the bucket, by key and content.
+async fn known_versions(
+    vault: &SystemVault,
+    bucket: &str,
+) -> Result<BTreeMap<(String, String), replica::Version>, String> {
+    let folder = layout::records(&vault.system);
+    let mut points = vault.store.list_directories(&vault.bucket, &folder).await.map_err(|e| e.to_string())?;
+    points.sort();
+    while let Some(point) = points.pop() {
+        match vault.store.get(&vault.bucket, &layout::inventory(&vault.system, &point, bucket)).await {
+            Ok(text) => {
+                let versions = replica::decode(&text).map_err(|e| e.to_string())?;
+                return Ok(versions.into_iter().map(|v| ((v.key.clone(), v.etag.clone()), v)).collect());
+            }
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    Ok(BTreeMap::new())
+}
+
+/// Written once. That it is there already, the same, is success; another one is not overwritten.
+async fn seal(ctx: &Ctx, manifest: &PointManifest) -> Result<(), String> {
+    let centre = ctx.stores.own_centre().await.map_err(|e| e.to_string())?;
+    let vault = ctx.stores.vault(&centre, &manifest.system).await.map_err(|e| e.to_string())?;
+    let key = layout::manifest(&manifest.system, &manifest.point);
+    let body = serde_json::to_vec_pretty(manifest).map_err(|e| e.to_string())?;
+    match vault.store.put_new(&vault.bucket, &key, body.into()).await.map_err(|e| e.to_string())? {
+        Created::Yes => Ok(()),
+        Created::AlreadyThere => {
+            let there: Option<PointManifest> = vault.read_json(&key).await.map_err(|e| e.to_string())?;
+            let same = there.is_some_and(|there| there.root_digest == manifest.root_digest);
+            if same { Ok(()) } else { Err(format!("{key} is there already, with another content")) }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Reads what is in the vault of the point, how its movers are, and what every centre has proved.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+use tripod_crds::centre::CentreRole;
+use tripod_crds::recovery_point::PointPhase;
+use tripod_crds::{Centre, RecoveryPoint};
+use tripod_domain::disaster_recovery_drill::Progress;
+use tripod_domain::manifest::CopyRecord;
+use tripod_domain::recovery_point::{MoverState, Observed, Reading};
+
+use crate::context::{Ctx, Error};
+use crate::controllers::mover_job;
+use crate::stores::StoreAccess;
+use crate::vault::layout;
+
+/// A vault elsewhere that does not answer in this time is taken for unreadable: it must not hold up this one.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+pub(super) async fn observe(ctx: &Ctx, object: &RecoveryPoint) -> Result<Observed, Error> {
+    let (system, point) = (object.namespace().unwrap_or_default(), object.name_any());
+    let centres = Api::<Centre>::all(ctx.client.clone()).list(&ListParams::default()).await?.items;
+    let mut seen = Observed {
+        point: object.clone(),
+        centre: ctx.centre.clone(),
+        manifest: None,
+        objects: None,
+        volumes: BTreeMap::new(),
+        buckets: BTreeMap::new(),
+        movers: BTreeMap::new(),
+        readings: readings(ctx, &centres, &system, &point).await,
+        interval: centres.iter().map(|c| c.spec.pull_interval_seconds).min().unwrap_or(60),
+    };
+    let phase = object.status.as_ref().and_then(|s| s.phase);
+    if object.spec.origin != ctx.centre || phase == Some(PointPhase::Failed) {
+        return Ok(seen);
+    }
+    let vault = ctx.stores.vault(&ctx.stores.own_centre().await?, &system).await?;
+    seen.manifest = vault.read_json(&layout::manifest(&system, &point)).await?;
+    if seen.manifest.is_some() {
+        return Ok(seen);
+    }
+    seen.objects = vault.read_json(&layout::objects_part(&system, &point)).await?;
+    for claim in &object.spec.volumes {
+        if let Some(part) = vault.read_json(&layout::volume_part(&system, &point, claim)).await? {
+            seen.volumes.insert(claim.clone(), part);
+        }
+        let state = match mover_job::progress(ctx, &system, &super::act::mover_name(&point, claim)).await? {
+            Progress::Absent => MoverState::Absent,
+            Progress::Running(_) => MoverState::Running,
+            Progress::Failed(words) => MoverState::Failed(words),
+            Progress::Done(_) => MoverState::Succeeded,
+        };
+        seen.movers.insert(claim.clone(), state);
+    }
+    for bucket in &object.spec.buckets {
+        if let Some(part) = vault.read_json(&layout::bucket_part(&system, &point, bucket)).await? {
+            seen.buckets.insert(bucket.clone(), part);
+        }
+    }
+    Ok(seen)
+}
+
+/// Witnesses keep no copies. All others are asked side by side.
+async fn readings(ctx: &Ctx, centres: &[Centre], system: &str, point: &str) -> BTreeMap<String, Reading> {
+    let keepers = centres.iter().filter(|c| c.spec.role != CentreRole::Witness);
+    let asked = keepers.map(|centre| async move {
+        let reading = match tokio::time::timeout(PATIENCE, read(ctx, centre, system, point)).await {
+            Ok(Ok(Some(record))) => Reading::Record(record),
+            Ok(Ok(None)) => Reading::NoRecord,
+            Ok(Err(error)) => Reading::Unreadable(error),
+            Err(_) => Reading::Unreadable(format!("no answer in {} s", PATIENCE.as_secs())),
+        };
+        (centre.name_any(), reading)
+    });
+    futures::future::join_all(asked).await.into_iter().collect()
+}
+
+async fn read(ctx: &Ctx, centre: &Centre, system: &str, point: &str) -> Result<Option<CopyRecord>, String> {
+    let store = ctx.stores.open(centre).await.map_err(|e: StoreAccess| e.to_string())?;
+    match store.get(&centre.spec.store.bucket, &layout::record(system, point)).await {
+        Ok(body) => serde_json::from_slice(&body).map(Some).map_err(|e| format!("its record is malformed: {e}")),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error.to_string()),
+    }
+}

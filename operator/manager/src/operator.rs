@@ -1,0 +1,133 @@
+//! Puts the operator together: who it is, what it serves, and the controllers that run while it leads.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use futures::future::join_all;
+use jiff::Timestamp;
+use kube::runtime::events::{Recorder, Reporter};
+use kube::{Client, Config};
+
+use crate::context::Ctx;
+use crate::gateway::{self, certificate, gatekeeper::Gatekeeper};
+use crate::leader::Candidate;
+use crate::stores::Stores;
+use crate::telemetry::http::{self, Health};
+use crate::telemetry::metrics::Metrics;
+use crate::controllers;
+
+/// Run the operator of one centre.
+#[derive(Args, Debug)]
+pub struct OperatorArguments {
+    /// Name of the Centre that this operator is.
+    #[arg(long, env = "TRIPOD_CENTRE")]
+    centre: String,
+    /// The operator's own namespace: its Secrets are there.
+    #[arg(long, env = "TRIPOD_NAMESPACE", default_value = "tripod-system")]
+    namespace: String,
+    /// Image of the pods that move data: this one.
+    #[arg(long, env = "TRIPOD_IMAGE")]
+    image: String,
+    /// Secret with the master key, under `key`; the same at all centres.
+    #[arg(long, env = "TRIPOD_VAULT_KEY_SECRET", default_value = "tripod-vault-key")]
+    vault_key_secret: String,
+    /// Where /livez, /readyz and /metrics are served.
+    #[arg(long, env = "TRIPOD_METRICS_ADDRESS", default_value = "0.0.0.0:8080")]
+    metrics_address: SocketAddr,
+    /// Where movers are served.
+    #[arg(long, env = "TRIPOD_GATEWAY_ADDRESS", default_value = "0.0.0.0:8443")]
+    gateway_address: SocketAddr,
+    /// URL of the gateway as pods reach it. Default: the Service `tripod-gateway` of the own namespace.
+    #[arg(long, env = "TRIPOD_GATEWAY_URL")]
+    gateway_url: Option<String>,
+    /// Act without waiting for the lease: for one replica, outside a cluster.
+    #[arg(long, env = "TRIPOD_NO_LEADER_ELECTION")]
+    no_leader_election: bool,
+}
+
+/// Runs until the process is told to stop.
+///
+/// # Errors
+/// When the API server can't be reached, an address can't be listened on, or leadership is lost.
+pub async fn run(arguments: OperatorArguments) -> Result<()> {
+    let config = Config::infer().await.context("no way to the API server")?;
+    let client = Client::try_from(config.clone()).context("no client")?;
+    let (centre, namespace) = (arguments.centre.clone(), arguments.namespace.clone());
+    let service = format!("tripod-gateway.{namespace}.svc");
+    let names = [service.clone(), format!("{service}.cluster.local")];
+    let certificate = certificate::ensure(&client, &namespace, &names, Timestamp::now()).await.map_err(anyhow::Error::msg)?;
+    let metrics = Arc::new(Metrics::default());
+    let identity = std::env::var("POD_NAME").unwrap_or_else(|_| format!("process-{}", std::process::id()));
+    let reporter = Reporter { controller: "tripod".into(), instance: Some(identity.clone()) };
+    let ctx = Ctx {
+        recorder: Recorder::new(client.clone(), reporter),
+        stores: Stores::new(client.clone(), config, centre.clone(), namespace.clone(), arguments.vault_key_secret),
+        gateway_url: arguments.gateway_url.unwrap_or_else(|| format!("https://{service}:8443")),
+        gateway_ca: certificate.certificate_pem.clone(),
+        image: arguments.image,
+        metrics: metrics.clone(),
+        client: client.clone(),
+        centre: centre.clone(),
+        namespace: namespace.clone(),
+    };
+    let ready = Arc::new(AtomicBool::new(true));
+    let health = Health { metrics: metrics.clone(), ready: ready.clone() };
+    let observed = tokio::spawn(http::serve(arguments.metrics_address, health, told_to_stop()));
+    let gateway_task = {
+        let gatekeeper = Gatekeeper::new(ctx.clone());
+        tokio::spawn(async move { gateway::serve(arguments.gateway_address, &certificate, gatekeeper).await })
+    };
+    tracing::info!(centre, namespace, version = env!("CARGO_PKG_VERSION"), "started");
+    let mut candidate = Candidate::new(client, &namespace, &centre, identity);
+    let lead = async {
+        if arguments.no_leader_election {
+            run_controllers(Arc::new(ctx)).await;
+            return Ok(());
+        }
+        candidate.acquire().await;
+        metrics.set_leader(true);
+        tokio::select! {
+            () = run_controllers(Arc::new(ctx)) => {
+                candidate.release().await;
+                Ok(())
+            }
+            // Two that act would be worse than none: out at once, and start again as a candidate.
+            () = candidate.hold() => bail!("leadership of {centre} is lost"),
+        }
+    };
+    tokio::select! {
+        result = lead => result?,
+        () = told_to_stop() => tracing::info!("told to stop"),
+        result = gateway_task => result.context("gateway")?.context("gateway")?,
+        result = observed => result.context("metrics")?.context("metrics")?,
+    }
+    ready.store(false, Ordering::Relaxed);
+    Ok(())
+}
+
+async fn run_controllers(ctx: Arc<Ctx>) {
+    let all: [futures::future::BoxFuture<'static, ()>; 6] = [
+        Box::pin(controllers::centre::run(ctx.clone())),
+        Box::pin(controllers::department::run(ctx.clone())),
+        Box::pin(controllers::backup_policy::run(ctx.clone())),
+        Box::pin(controllers::recovery_point::run(ctx.clone())),
+        Box::pin(controllers::pull::run(ctx.clone())),
+        Box::pin(controllers::disaster_recovery_drill::run(ctx)),
+    ];
+    join_all(all).await;
+}
+
+/// Done when the process is asked to end.
+pub async fn told_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
