@@ -4,7 +4,11 @@
 //! repository), and *replicas*, versions of a bucket's objects. Both are proved by reading, never by a clock.
 
 pub mod addressed;
+mod body;
+mod bucket;
 pub mod error;
+pub mod inventory;
+pub mod materialise;
 pub mod probe;
 pub mod replica;
 pub mod store;

@@ -53,10 +53,8 @@ pub async fn probe(store: &Store, bucket: &str, prefix: &str, nonce: &str) -> Re
         })
     }
     .await;
-    for name in ["object", "race", "checksum"] {
-        // Best effort: the finding matters more than a left-over of a few bytes.
-        let _ = store.delete(bucket, &key(name)).await;
-    }
+    // With its versions. Best effort: the finding matters more than a left-over of a few bytes.
+    let _ = store.erase(bucket, &key("")).await;
     result
 }
 
@@ -94,7 +92,14 @@ async fn conditional_writes(store: &Store, bucket: &str, key: &str) -> Result<Ab
     let stale =
         store.once().put_object().bucket(bucket).key(key).if_match("\"0123456789abcdef0123456789abcdef\"");
     let stale = stale.body(Bytes::from_static(b"stale").into()).send().await;
-    Ok(if won == 1 && stale.is_err() { Ability::Proven } else { Ability::Refuted })
+    match stale.map_err(|e| store.target(bucket, key).sort(&e)) {
+        Err(StoreError::Mismatch { .. }) if won == 1 => Ok(Ability::Proven),
+        Ok(_) | Err(StoreError::Mismatch { .. }) => Ok(Ability::Refuted),
+        Err(StoreError::Unsupported { .. }) => Ok(Ability::Absent),
+        // No answer is no proof.
+        Err(error) if error.is_transient() => Err(error),
+        Err(_) => Ok(Ability::Unknown),
+    }
 }
 
 /// A wrong SHA-256 must be refused, the right one taken.
@@ -105,8 +110,10 @@ async fn checksums(store: &Store, bucket: &str, key: &str) -> Result<Ability, St
         let request = store.once().put_object().bucket(bucket).key(key).checksum_sha256(sum);
         request.body(body.clone().into()).send()
     };
-    if put(encode(b"something else")).await.is_ok() {
-        return Ok(Ability::Absent);
+    match put(encode(b"something else")).await.map_err(|e| store.target(bucket, key).sort(&e)) {
+        Ok(_) | Err(StoreError::Unsupported { .. }) => return Ok(Ability::Absent),
+        Err(error) if error.is_transient() => return Err(error),
+        Err(_) => {}
     }
     match put(encode(&body)).await.map_err(|e| store.target(bucket, key).sort(&e)) {
         Ok(_) => Ok(Ability::Proven),
@@ -127,11 +134,12 @@ async fn versioning(store: &Store, bucket: &str) -> Result<Ability, StoreError> 
 
 async fn object_lock(store: &Store, bucket: &str) -> Ability {
     let sent = store.client().get_object_lock_configuration().bucket(bucket).send().await;
-    match sent {
+    match sent.map_err(|e| store.target(bucket, "").sort(&e)) {
         Ok(reply) if reply.object_lock_configuration().is_some_and(|c| c.object_lock_enabled().is_some()) => {
             Ability::Proven
         }
-        _ => Ability::Absent,
+        Ok(_) | Err(StoreError::NotFound { .. } | StoreError::Unsupported { .. }) => Ability::Absent,
+        Err(_) => Ability::Unknown,
     }
 }
 

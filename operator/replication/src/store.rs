@@ -11,11 +11,26 @@ use aws_sdk_s3::config::{
     BehaviorVersion, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
     StalledStreamProtectionConfig,
 };
-use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
 use aws_smithy_http_client::tls::{self, TlsContext, TrustStore, rustls_provider::CryptoMode};
 use bytes::Bytes;
+use rustls::RootCertStore;
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
+use crate::body;
 use crate::error::{StoreError, Target};
+
+/// Until a connection stands.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Until a small request is answered, and the longest silence inside a body.
+const ANSWER: Duration = Duration::from_secs(30);
+/// Until a request with a large body is answered; sending it counts. Eight packs of 20 MiB at once over a line of
+/// 2 Mbit/s take eleven minutes.
+const ANSWER_LARGE: Duration = Duration::from_secs(900);
+/// Bodies above this many bytes are large.
+const LARGE: usize = 1 << 20;
+/// Times a call is made whose body broke off, and the pause before the second; it doubles.
+const ATTEMPTS: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// How to reach a store.
 #[derive(Clone, PartialEq, Eq)]
@@ -48,6 +63,7 @@ pub struct Store {
     /// Never tries again: a repeated conditional write turns its own success into a refusal.
     once: Client,
     endpoint: Arc<str>,
+    silence: Duration,
 }
 
 /// What a create-only write came to.
@@ -82,26 +98,24 @@ impl Store {
     /// Prepares a client. No call is made.
     ///
     /// # Errors
-    /// When the certificates are not PEM.
+    /// When the endpoint is not a URL of http or https, or the certificates are not PEM.
     pub fn connect(config: &StoreConfig) -> Result<Self, StoreError> {
-        let mut trust = TrustStore::default();
-        if let Some(pem) = &config.ca_pem {
-            trust = trust.with_pem_certificate(pem.as_bytes());
-        }
-        let context =
-            TlsContext::builder().with_trust_store(trust).build().map_err(|e| StoreError::Other {
-                what: format!("certificates to trust for {}", config.endpoint),
-                detail: e.to_string(),
-            })?;
-        let http = aws_smithy_http_client::Builder::new()
-            .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
-            .tls_context(context)
-            .build_https();
+        let http = if is_https(&config.endpoint)? {
+            let mut trust = TrustStore::default();
+            if let Some(pem) = &config.ca_pem {
+                check_pem(&config.endpoint, pem)?;
+                trust = trust.with_pem_certificate(pem.as_bytes());
+            }
+            let context = TlsContext::builder().with_trust_store(trust).build();
+            let context = context.map_err(|e| bad_certificates(&config.endpoint, &e.to_string()))?;
+            aws_smithy_http_client::Builder::new()
+                .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
+                .tls_context(context)
+                .build_https()
+        } else {
+            aws_smithy_http_client::Builder::new().build_http()
+        };
         let keys = Credentials::new(&config.access_key_id, &config.secret_access_key, None, None, "tripod");
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(Duration::from_secs(5))
-            .read_timeout(Duration::from_secs(30))
-            .build();
         let builder = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .endpoint_url(&config.endpoint)
@@ -109,7 +123,7 @@ impl Store {
             .credentials_provider(keys)
             .force_path_style(true)
             .http_client(http)
-            .timeout_config(timeouts)
+            .timeout_config(deadlines(ANSWER))
             // Older stores refuse the trailers that the SDK would add by itself.
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
@@ -118,7 +132,7 @@ impl Store {
             builder.clone().retry_config(RetryConfig::standard().with_max_attempts(3)).build(),
         );
         let once = Client::from_conf(builder.retry_config(RetryConfig::disabled()).build());
-        Ok(Self { client, once, endpoint: config.endpoint.as_str().into() })
+        Ok(Self { client, once, endpoint: config.endpoint.as_str().into(), silence: ANSWER })
     }
 
     /// The URL it was made for.
@@ -133,6 +147,18 @@ impl Store {
 
     pub(crate) fn once(&self) -> &Client {
         &self.once
+    }
+
+    /// The longest silence inside a body.
+    pub(crate) fn silence(&self) -> Duration {
+        self.silence
+    }
+
+    /// Settings of a request with a body of that many bytes. Two deadlines only: the SDK keeps connections
+    /// apart by deadline.
+    pub(crate) fn for_body(&self, bytes: usize) -> aws_sdk_s3::config::Builder {
+        let builder = aws_sdk_s3::Config::builder();
+        if bytes > LARGE { builder.timeout_config(deadlines(ANSWER_LARGE)) } else { builder }
     }
 
     pub(crate) fn target<'a>(&'a self, bucket: &'a str, key: &'a str) -> Target<'a> {
@@ -161,36 +187,41 @@ impl Store {
 
     async fn get_with(&self, bucket: &str, key: &str, range: Option<String>) -> Result<Bytes, StoreError> {
         let target = self.target(bucket, key);
-        let sent = self.client.get_object().bucket(bucket).key(key).set_range(range).send().await;
-        let reply = sent.map_err(|e| target.sort(&e))?;
-        let body = reply.body.collect().await;
-        body.map(aws_sdk_s3::primitives::AggregatedBytes::into_bytes).map_err(|e| StoreError::Unreachable {
-            endpoint: self.endpoint.to_string(),
-            detail: format!("{bucket}/{key} broke off: {e}"),
+        persist(async || {
+            let get = self.client.get_object().bucket(bucket).key(key).set_range(range.clone());
+            let reply = get.send().await.map_err(|e| target.sort(&e))?;
+            body::collect(reply.body, self.silence, target).await
         })
+        .await
     }
 
     /// Writes an object, whether it exists or not.
     pub async fn put(&self, bucket: &str, key: &str, body: Bytes) -> Result<(), StoreError> {
-        let sent = self.client.put_object().bucket(bucket).key(key).body(body.into()).send().await;
+        let settings = self.for_body(body.len());
+        let put = self.client.put_object().bucket(bucket).key(key).body(body.into());
+        let sent = put.customize().config_override(settings).send().await;
         sent.map(drop).map_err(|e| self.target(bucket, key).sort(&e))
     }
 
     /// Writes an object only if there is none. After an answer that was lost it reads back: the same body there
-    /// counts as written.
+    /// counts as written, so that a body must be its writer's own where the difference matters.
     pub async fn put_new(&self, bucket: &str, key: &str, body: Bytes) -> Result<Created, StoreError> {
-        let request =
-            self.once.put_object().bucket(bucket).key(key).if_none_match("*").body(body.clone().into());
-        match request.send().await.map_err(|e| self.target(bucket, key).sort(&e)) {
-            Ok(_) => Ok(Created::Yes),
-            Err(StoreError::Mismatch { .. }) => Ok(Created::AlreadyThere),
-            Err(error) if error.is_transient() => match self.get(bucket, key).await {
-                Ok(there) if there == body => Ok(Created::Yes),
-                Ok(_) => Ok(Created::AlreadyThere),
-                Err(_) => Err(error),
-            },
-            Err(error) => Err(error),
-        }
+        persist(async || {
+            let put =
+                self.once.put_object().bucket(bucket).key(key).if_none_match("*").body(body.clone().into());
+            let sent = put.customize().config_override(self.for_body(body.len())).send().await;
+            match sent.map_err(|e| self.target(bucket, key).sort(&e)) {
+                Ok(_) => Ok(Created::Yes),
+                Err(StoreError::Mismatch { .. }) => Ok(Created::AlreadyThere),
+                Err(error) if error.is_transient() => match self.get(bucket, key).await {
+                    Ok(there) if there == body => Ok(Created::Yes),
+                    Ok(_) => Ok(Created::AlreadyThere),
+                    Err(_) => Err(error),
+                },
+                Err(error) => Err(error),
+            }
+        })
+        .await
     }
 
     /// Size and `ETag`, or `None` where there is no such object.
@@ -236,60 +267,50 @@ impl Store {
         }
         Ok(names)
     }
+}
 
-    /// Deletes an object; that there is none is success.
-    pub async fn delete(&self, bucket: &str, key: &str) -> Result<(), StoreError> {
-        let sent = self.client.delete_object().bucket(bucket).key(key).send().await;
-        match sent.map_err(|e| self.target(bucket, key).sort(&e)) {
-            Err(error) if !error.is_not_found() => Err(error),
-            _ => Ok(()),
+/// Calls again after an error that may pass.
+pub(crate) async fn persist<T>(
+    mut call: impl AsyncFnMut() -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let mut pause = PAUSE;
+    for _ in 1..ATTEMPTS {
+        match call().await {
+            Err(error) if error.is_transient() => tokio::time::sleep(pause).await,
+            result => return result,
         }
+        pause *= 2;
     }
+    call().await
+}
 
-    /// Whether a bucket is there.
-    pub async fn has_bucket(&self, bucket: &str) -> Result<bool, StoreError> {
-        let sent = self.client.head_bucket().bucket(bucket).send().await;
-        match sent.map_err(|e| self.target(bucket, "").sort(&e)) {
-            Ok(_) => Ok(true),
-            Err(StoreError::NotFound { .. } | StoreError::NoSuchBucket { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
+fn deadlines(answer: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder().connect_timeout(CONNECT).read_timeout(answer).build()
+}
 
-    /// Makes a bucket unless it is there.
-    pub async fn ensure_bucket(&self, bucket: &str, versioned: bool) -> Result<(), StoreError> {
-        if !self.has_bucket(bucket).await? {
-            let made = self.once.create_bucket().bucket(bucket).send().await;
-            match made.map_err(|e| self.target(bucket, "").sort(&e)) {
-                // 409: somebody was faster; if it is not ours, the first write says so.
-                Ok(_) | Err(StoreError::Mismatch { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        if versioned {
-            let on = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
-            let sent =
-                self.client.put_bucket_versioning().bucket(bucket).versioning_configuration(on).send().await;
-            sent.map_err(|e| self.target(bucket, "").sort(&e))?;
-        }
-        Ok(())
+fn is_https(endpoint: &str) -> Result<bool, StoreError> {
+    match endpoint.split_once("://") {
+        Some(("https", rest)) if !rest.is_empty() => Ok(true),
+        Some(("http", rest)) if !rest.is_empty() => Ok(false),
+        _ => Err(StoreError::Other {
+            what: format!("endpoint {endpoint:?}"),
+            detail: "is not a URL of http or https; write it like https://s3.example".into(),
+        }),
     }
+}
 
-    /// Deletes a bucket with everything in it, all versions and delete markers. That there is none is success.
-    pub async fn remove_bucket(&self, bucket: &str) -> Result<(), StoreError> {
-        if !self.has_bucket(bucket).await? {
-            return Ok(());
-        }
-        for object in self.list(bucket, "").await? {
-            self.delete(bucket, &object.key).await?;
-        }
-        for (key, version) in crate::replica::all_versions(self, bucket).await? {
-            let request = self.client.delete_object().bucket(bucket).key(&key).version_id(version);
-            request.send().await.map_err(|e| self.target(bucket, &key).sort(&e))?;
-        }
-        let sent = self.client.delete_bucket().bucket(bucket).send().await;
-        sent.map(drop).map_err(|e| self.target(bucket, "").sort(&e))
+/// The SDK panics on certificates that it can't read, and only at the first call.
+fn check_pem(endpoint: &str, pem: &str) -> Result<(), StoreError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        let certificate = certificate.map_err(|e| bad_certificates(endpoint, &e.to_string()))?;
+        roots.add(certificate).map_err(|e| bad_certificates(endpoint, &e.to_string()))?;
     }
+    if roots.is_empty() { Err(bad_certificates(endpoint, "no PEM certificate in it")) } else { Ok(()) }
+}
+
+fn bad_certificates(endpoint: &str, detail: &str) -> StoreError {
+    StoreError::Other { what: format!("certificates to trust for {endpoint}"), detail: detail.to_owned() }
 }
 
 /// `ETag`s come in quotes, in most stores.
@@ -298,19 +319,5 @@ pub(crate) fn unquote(etag: Option<&str>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_secret_is_never_printed() {
-        let config = StoreConfig {
-            endpoint: "http://s".into(),
-            region: "r".into(),
-            ca_pem: None,
-            access_key_id: "id".into(),
-            secret_access_key: "hush".into(),
-        };
-        assert!(!format!("{config:?}").contains("hush"));
-        assert!(!format!("{:?}", Store::connect(&config)).contains("hush"));
-    }
-}
+#[path = "store_tests.rs"]
+mod tests;
