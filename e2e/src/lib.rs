@@ -1,3 +1,6 @@
-//! The lab, and what the stories need to be told in it.
+//! The lab, and what the demonstration and the stories need to be told in it.
 
+pub mod installation;
+pub mod kubectl;
 pub mod lab;
+pub mod system;

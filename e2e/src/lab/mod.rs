@@ -180,6 +180,12 @@ impl Lab {
         })
     }
 
+    /// Folder of everything that the lab keeps; `down` removes it.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.layout.data()
+    }
+
     #[must_use]
     pub fn has_cluster(&self, centre: &str) -> bool {
         self.spec.clusters.iter().any(|c| c == centre)

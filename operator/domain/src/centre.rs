@@ -36,7 +36,10 @@ pub enum Outcome {
     Found(StoreFindings),
     Readable,
     /// The reason for a condition, and words that name the field.
-    Failed { reason: String, message: String },
+    Failed {
+        reason: String,
+        message: String,
+    },
     Kept,
 }
 
@@ -46,7 +49,8 @@ pub fn decide(seen: &Observed, now: Timestamp) -> Plan {
     let centre = &seen.centre;
     let status = centre.status.as_ref();
     let ready = status.and_then(|s| conditions::find(&s.conditions, "Ready"));
-    let current = ready.is_some_and(|c| c.status == "True" && c.observed_generation == centre.metadata.generation);
+    let current =
+        ready.is_some_and(|c| c.status == "True" && c.observed_generation == centre.metadata.generation);
     let checked = status.and_then(|s| s.store.as_ref()).map(|s| s.checked_at.0);
     if !centre.is_served_by(&seen.own) {
         return Plan::Read;
@@ -78,7 +82,9 @@ pub fn status(seen: &Observed, outcome: &Outcome, now: Timestamp) -> CentreStatu
             status.store = Some(findings.clone());
             verdict
         }
-        Outcome::Readable => Verdict::yes("Readable", "its vault can be read from here; its own operator tries it out"),
+        Outcome::Readable => {
+            Verdict::yes("Readable", "its vault can be read from here; its own operator tries it out")
+        }
         Outcome::Failed { reason, message } => Verdict::no(reason, message.clone()),
         Outcome::Kept => return status,
     };
@@ -91,7 +97,10 @@ fn judge(findings: &StoreFindings) -> Verdict {
         return Verdict::yes("StoreProven", "written, read back and listed; conditional writes are right");
     }
     // Still a good vault: recovery points need no conditional writes, only the right to be active does.
-    Verdict::yes("StoreUsable", "written, read back and listed; conditional writes are not right: no vote in a takeover")
+    Verdict::yes(
+        "StoreUsable",
+        "written, read back and listed; conditional writes are not right: no vote in a takeover",
+    )
 }
 
 #[cfg(test)]

@@ -62,7 +62,8 @@ pub fn decide(seen: &Observed) -> Plan {
         && labels.get(DEPARTMENT_LABEL) != Some(&name)
     {
         let how = format!("kubectl label namespace {namespace} {DEPARTMENT_LABEL}={name}");
-        let message = format!("namespace {namespace} exists and is not this department's; to adopt it: {how}");
+        let message =
+            format!("namespace {namespace} exists and is not this department's; to adopt it: {how}");
         return Plan::Refuse(Verdict::no("NamespaceNotOurs", message));
     }
     for (resource, budget) in &seen.department.spec.budget {
@@ -127,9 +128,7 @@ fn subject_of(member: &Member) -> Value {
 
 /// Nothing in, nothing out; then the holes: each other, names, the gateway for movers, and the zone's own.
 fn walls(zone: Zone, meta: &impl Fn(&str) -> Value, operator_namespace: &str) -> Vec<Value> {
-    let policy = |name: &str, spec: Value| {
-        json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": meta(name), "spec": spec})
-    };
+    let policy = |name: &str, spec: Value| json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": meta(name), "spec": spec});
     let private = json!(["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"]);
     let zone_peers: Vec<Value> = match zone {
         Zone::Internet => vec![json!({"ipBlock": {"cidr": "0.0.0.0/0", "except": private}})],
@@ -141,17 +140,29 @@ fn walls(zone: Zone, meta: &impl Fn(&str) -> Value, operator_namespace: &str) ->
     };
     let mut walls = vec![
         policy("tripod-default-deny", json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress"]})),
-        policy("tripod-allow-within", json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress"],
-            "ingress": [{"from": [{"podSelector": {}}]}], "egress": [{"to": [{"podSelector": {}}]}]})),
-        policy("tripod-allow-names", json!({"podSelector": {}, "policyTypes": ["Egress"],
-            "egress": [{"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}]})),
-        policy("tripod-allow-gateway", json!({"podSelector": {"matchLabels": {"tripod.cloud/mover": "true"}},
+        policy(
+            "tripod-allow-within",
+            json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress"],
+            "ingress": [{"from": [{"podSelector": {}}]}], "egress": [{"to": [{"podSelector": {}}]}]}),
+        ),
+        policy(
+            "tripod-allow-names",
+            json!({"podSelector": {}, "policyTypes": ["Egress"],
+            "egress": [{"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}]}),
+        ),
+        policy(
+            "tripod-allow-gateway",
+            json!({"podSelector": {"matchLabels": {"tripod.cloud/mover": "true"}},
             "policyTypes": ["Egress"], "egress": [{"ports": [{"port": 8443, "protocol": "TCP"}],
-                "to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": operator_namespace}}}]}]})),
+                "to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": operator_namespace}}}]}]}),
+        ),
     ];
     if !zone_peers.is_empty() {
-        walls.push(policy("tripod-allow-zone", json!({"podSelector": {}, "policyTypes": ["Egress"],
-            "egress": [{"to": zone_peers, "ports": [{"port": 443, "protocol": "TCP"}]}]})));
+        walls.push(policy(
+            "tripod-allow-zone",
+            json!({"podSelector": {}, "policyTypes": ["Egress"],
+            "egress": [{"to": zone_peers, "ports": [{"port": 443, "protocol": "TCP"}]}]}),
+        ));
     }
     walls
 }
@@ -220,7 +231,9 @@ mod tests {
         let mut seen = seen();
         seen.namespace_labels = Some(BTreeMap::new());
         let Plan::Refuse(verdict) = decide(&seen) else { panic!("taken") };
-        assert!(verdict.message.contains("kubectl label namespace dept-health tripod.cloud/department=health"));
+        assert!(
+            verdict.message.contains("kubectl label namespace dept-health tripod.cloud/department=health")
+        );
     }
 
     #[test]
@@ -234,7 +247,8 @@ mod tests {
     fn no_reading_is_not_a_zero() {
         let mut seen = seen();
         let now = Timestamp::from_second(0).unwrap();
-        let used = |seen: &Observed| status(seen, &decide(seen), Ok(()), now).budget["requests.cpu"].used.clone();
+        let used =
+            |seen: &Observed| status(seen, &decide(seen), Ok(()), now).budget["requests.cpu"].used.clone();
         assert_eq!(used(&seen), Some(Quantity("250m".into())));
         seen.usage = Err("metrics.k8s.io does not answer".into());
         assert_eq!(used(&seen), None);

@@ -12,7 +12,8 @@ const NANO: i128 = 1_000_000_000;
 pub fn parse(quantity: &Quantity) -> Result<i128, String> {
     let text = quantity.0.trim();
     let invalid = || format!("{text:?} is not a quantity");
-    let split = text.find(|c: char| !c.is_ascii_digit() && !matches!(c, '.' | '+' | '-')).unwrap_or(text.len());
+    let split =
+        text.find(|c: char| !c.is_ascii_digit() && !matches!(c, '.' | '+' | '-')).unwrap_or(text.len());
     let (number, suffix) = text.split_at(split);
     let scale: i128 = match suffix {
         "n" => 1,
@@ -32,7 +33,8 @@ pub fn parse(quantity: &Quantity) -> Result<i128, String> {
         "Pi" => NANO << 50,
         "Ei" => NANO << 60,
         exponent => {
-            let power: u32 = exponent.strip_prefix(['e', 'E']).and_then(|p| p.parse().ok()).ok_or_else(invalid)?;
+            let power: u32 =
+                exponent.strip_prefix(['e', 'E']).and_then(|p| p.parse().ok()).ok_or_else(invalid)?;
             10i128.checked_pow(power).and_then(|p| p.checked_mul(NANO)).ok_or_else(invalid)?
         }
     };
@@ -42,8 +44,10 @@ pub fn parse(quantity: &Quantity) -> Result<i128, String> {
     if whole.is_empty() && fraction.is_empty() {
         return Err(invalid());
     }
-    let integer = |part: &str| if part.is_empty() { Ok(0i128) } else { part.parse::<i128>().map_err(|_| invalid()) };
-    let tenths = 10i128.checked_pow(u32::try_from(fraction.len()).map_err(|_| invalid())?).ok_or_else(invalid)?;
+    let integer =
+        |part: &str| if part.is_empty() { Ok(0i128) } else { part.parse::<i128>().map_err(|_| invalid()) };
+    let tenths =
+        10i128.checked_pow(u32::try_from(fraction.len()).map_err(|_| invalid())?).ok_or_else(invalid)?;
     let scaled = |value: i128| value.checked_mul(scale).ok_or_else(invalid);
     let value = scaled(integer(whole)?)? + scaled(integer(fraction)?)? / tenths;
     Ok(if negative { -value } else { value })

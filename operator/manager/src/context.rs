@@ -52,22 +52,16 @@ pub enum Error {
 }
 
 impl Ctx {
-    /// Applies an object server-side: the same again writes nothing.
+    /// Applies an object, given as JSON, server-side: the same again writes nothing.
     ///
     /// # Errors
     /// Those of the API server.
-    pub async fn apply<K>(&self, api: &Api<K>, object: &K) -> Result<K, kube::Error>
-    where
-        K: Resource + Serialize + DeserializeOwned + Clone + Debug,
-    {
-        api.patch(&object.name_any(), &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(object)).await
-    }
-
-    /// Applies an object that is given as JSON.
-    ///
-    /// # Errors
-    /// Those of the API server.
-    pub async fn apply_value(&self, client: &Client, resource: &ApiResource, value: &Value) -> Result<(), kube::Error> {
+    pub async fn apply_value(
+        &self,
+        client: &Client,
+        resource: &ApiResource,
+        value: &Value,
+    ) -> Result<(), kube::Error> {
         let (namespace, name) = (value["metadata"]["namespace"].as_str(), value["metadata"]["name"].as_str());
         let api: Api<DynamicObject> = match namespace {
             Some(namespace) => Api::namespaced_with(client.clone(), namespace, resource),

@@ -30,7 +30,8 @@ enum Finding {
 fn evaluate(lease: Option<&LeaseSpec>, identity: &str, unchanged_for: Duration) -> Finding {
     let Some(spec) = lease else { return Finding::Absent };
     let holder = spec.holder_identity.as_deref().unwrap_or_default();
-    let length = spec.lease_duration_seconds.and_then(|s| u64::try_from(s).ok()).map_or(LEASE, Duration::from_secs);
+    let length =
+        spec.lease_duration_seconds.and_then(|s| u64::try_from(s).ok()).map_or(LEASE, Duration::from_secs);
     if holder.is_empty() || holder == identity || unchanged_for > length {
         Finding::Takeable
     } else {
@@ -50,7 +51,12 @@ pub struct Candidate {
 impl Candidate {
     #[must_use]
     pub fn new(client: Client, namespace: &str, centre: &str, identity: String) -> Self {
-        Self { api: Api::namespaced(client, namespace), name: format!("tripod-{centre}"), identity, seen: None }
+        Self {
+            api: Api::namespaced(client, namespace),
+            name: format!("tripod-{centre}"),
+            identity,
+            seen: None,
+        }
     }
 
     /// Returns when the lease is ours.
@@ -104,7 +110,9 @@ impl Candidate {
         let result = match evaluate(spec, &self.identity, unchanged_for) {
             Finding::HeldByOther => return false,
             Finding::Absent => self.api.create(&PostParams::default(), &self.lease(None)).await,
-            Finding::Takeable => self.api.replace(&self.name, &PostParams::default(), &self.lease(lease)).await,
+            Finding::Takeable => {
+                self.api.replace(&self.name, &PostParams::default(), &self.lease(lease)).await
+            }
         };
         result.is_ok()
     }

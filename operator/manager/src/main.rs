@@ -2,7 +2,6 @@
 
 mod context;
 mod controllers;
-mod files;
 mod gateway;
 mod leader;
 mod mover;
@@ -36,7 +35,8 @@ enum LogFormat {
 #[derive(Subcommand)]
 enum Command {
     Operator(operator::OperatorArguments),
-    Mover(mover::MoverArguments),
+    /// Move the files of one volume (run by the operator as a Job).
+    Mover(mover::MoverArgs),
     /// Print the custom resource definitions, or write one file each.
     Crds {
         /// Folder to write to.
@@ -91,7 +91,7 @@ fn crds(directory: Option<PathBuf>) -> anyhow::Result<()> {
 }
 
 fn vault_password(key_file: &std::path::Path, system: &str) -> anyhow::Result<()> {
-    let key = vault::key::MasterKey::new(std::fs::read(key_file)?).map_err(anyhow::Error::msg)?;
+    let key = vault::MasterKey::new(&std::fs::read(key_file)?)?;
     println!("{}", key.repository_password(system));
     Ok(())
 }

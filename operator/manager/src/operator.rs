@@ -7,17 +7,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use futures::future::join_all;
-use jiff::Timestamp;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::{Client, Config};
 
 use crate::context::Ctx;
-use crate::gateway::{self, certificate, gatekeeper::Gatekeeper};
+use crate::controllers;
+use crate::gateway::gatekeeper::VaultProvider;
+use crate::gateway::{self, KubeGatekeeper, certificate};
 use crate::leader::Candidate;
-use crate::stores::Stores;
+use crate::stores::{StoreAccess, Stores};
 use crate::telemetry::http::{self, Health};
 use crate::telemetry::metrics::Metrics;
-use crate::controllers;
+use crate::vault::VaultError;
 
 /// Run the operator of one centre.
 #[derive(Args, Debug)]
@@ -58,15 +59,21 @@ pub async fn run(arguments: OperatorArguments) -> Result<()> {
     let (centre, namespace) = (arguments.centre.clone(), arguments.namespace.clone());
     let service = format!("tripod-gateway.{namespace}.svc");
     let names = [service.clone(), format!("{service}.cluster.local")];
-    let certificate = certificate::ensure(&client, &namespace, &names, Timestamp::now()).await.map_err(anyhow::Error::msg)?;
+    let certificate = certificate::ensure(client.clone(), &namespace, &names).await?;
     let metrics = Arc::new(Metrics::default());
     let identity = std::env::var("POD_NAME").unwrap_or_else(|_| format!("process-{}", std::process::id()));
     let reporter = Reporter { controller: "tripod".into(), instance: Some(identity.clone()) };
     let ctx = Ctx {
         recorder: Recorder::new(client.clone(), reporter),
-        stores: Stores::new(client.clone(), config, centre.clone(), namespace.clone(), arguments.vault_key_secret),
+        stores: Stores::new(
+            client.clone(),
+            config,
+            centre.clone(),
+            namespace.clone(),
+            arguments.vault_key_secret,
+        ),
         gateway_url: arguments.gateway_url.unwrap_or_else(|| format!("https://{service}:8443")),
-        gateway_ca: certificate.certificate_pem.clone(),
+        gateway_ca: certificate.ca_pem.clone(),
         image: arguments.image,
         metrics: metrics.clone(),
         client: client.clone(),
@@ -77,8 +84,10 @@ pub async fn run(arguments: OperatorArguments) -> Result<()> {
     let health = Health { metrics: metrics.clone(), ready: ready.clone() };
     let observed = tokio::spawn(http::serve(arguments.metrics_address, health, told_to_stop()));
     let gateway_task = {
-        let gatekeeper = Gatekeeper::new(ctx.clone());
-        tokio::spawn(async move { gateway::serve(arguments.gateway_address, &certificate, gatekeeper).await })
+        let gatekeeper =
+            Arc::new(KubeGatekeeper::new(client.clone(), centre.clone(), vaults_of(ctx.stores.clone())));
+        let address = arguments.gateway_address;
+        tokio::spawn(async move { gateway::serve(address, &certificate, gatekeeper, told_to_stop()).await })
     };
     tracing::info!(centre, namespace, version = env!("CARGO_PKG_VERSION"), "started");
     let mut candidate = Candidate::new(client, &namespace, &centre, identity);
@@ -108,6 +117,18 @@ pub async fn run(arguments: OperatorArguments) -> Result<()> {
     Ok(())
 }
 
+/// The gateway finds a system's vault at this centre.
+fn vaults_of(stores: Stores) -> VaultProvider {
+    Arc::new(move |system| {
+        let stores = stores.clone();
+        Box::pin(async move {
+            let unavailable = |e: StoreAccess| VaultError::NotFound(format!("the way to itself: {e}"));
+            let centre = stores.own_centre().await.map_err(unavailable)?;
+            stores.vault(&centre, &system).await.map_err(unavailable)
+        })
+    })
+}
+
 async fn run_controllers(ctx: Arc<Ctx>) {
     let all: [futures::future::BoxFuture<'static, ()>; 6] = [
         Box::pin(controllers::centre::run(ctx.clone())),
@@ -123,7 +144,9 @@ async fn run_controllers(ctx: Arc<Ctx>) {
 /// Done when the process is asked to end.
 pub async fn told_to_stop() {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         return std::future::pending().await;
     };
     tokio::select! {

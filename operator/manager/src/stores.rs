@@ -8,9 +8,7 @@ use tripod_crds::centre::SecretRef;
 use tripod_replication::replica::Replica;
 use tripod_replication::{Store, StoreConfig, StoreError};
 
-use crate::vault::key::MasterKey;
-use crate::vault::layout;
-use crate::vault::repository::SystemVault;
+use crate::vault::{MasterKey, SystemVault, layout};
 
 /// Why there is no access.
 #[derive(thiserror::Error, Debug, Clone)]
@@ -37,7 +35,13 @@ pub struct Stores {
 
 impl Stores {
     #[must_use]
-    pub fn new(client: Client, config: Config, centre: String, namespace: String, master_key_secret: String) -> Self {
+    pub fn new(
+        client: Client,
+        config: Config,
+        centre: String,
+        namespace: String,
+        master_key_secret: String,
+    ) -> Self {
         Self { client, config, centre, namespace, master_key_secret }
     }
 
@@ -60,7 +64,8 @@ impl Stores {
                 self.centre
             )));
         };
-        let (access_key_id, secret_access_key) = self.credentials(&centre.name_any(), field, reference).await?;
+        let (access_key_id, secret_access_key) =
+            self.credentials(&centre.name_any(), field, reference).await?;
         Ok(Store::connect(&StoreConfig {
             endpoint: store.endpoint.clone(),
             region: store.region.clone(),
@@ -70,7 +75,12 @@ impl Stores {
         })?)
     }
 
-    async fn credentials(&self, centre: &str, field: &str, at: &SecretRef) -> Result<(String, String), StoreAccess> {
+    async fn credentials(
+        &self,
+        centre: &str,
+        field: &str,
+        at: &SecretRef,
+    ) -> Result<(String, String), StoreAccess> {
         let secret = self.secret(&at.name).await.map_err(|e| format!("Centre {centre}: {field}: {e}"));
         let secret = secret.map_err(StoreAccess::Credentials)?;
         let value = |key: &str| {
@@ -102,10 +112,16 @@ impl Stores {
     /// Names the Secret and what it lacks.
     pub async fn master_key(&self) -> Result<MasterKey, StoreAccess> {
         let name = &self.master_key_secret;
-        let secret = self.secret(name).await.map_err(|e| StoreAccess::Credentials(format!("--vault-key-secret: {e}")))?;
+        let secret = self
+            .secret(name)
+            .await
+            .map_err(|e| StoreAccess::Credentials(format!("--vault-key-secret: {e}")))?;
         let bytes = secret.data.and_then(|mut d| d.remove("key")).map(|b| b.0).unwrap_or_default();
-        MasterKey::new(bytes).map_err(|e| {
-            StoreAccess::Credentials(format!("--vault-key-secret: Secret {}/{name}, key `key`: {e}", self.namespace))
+        MasterKey::new(&bytes).map_err(|e| {
+            StoreAccess::Credentials(format!(
+                "--vault-key-secret: Secret {}/{name}, key `key`: {e}",
+                self.namespace
+            ))
         })
     }
 

@@ -68,16 +68,17 @@ impl Store {
     /// Deletes what is under a prefix, as [`Store::delete`] does: where the bucket keeps versions they stay.
     pub async fn delete_prefix(&self, bucket: &str, prefix: &str) -> Result<(), StoreError> {
         let listed = self.list(bucket, prefix).await?;
-        let deletions = listed.iter().map(|listed| self.delete(bucket, &listed.key));
+        let deletions =
+            listed.into_iter().map(|listed| async move { self.delete(bucket, &listed.key).await });
         stream::iter(deletions).buffer_unordered(AT_ONCE).try_collect().await
     }
 
     /// Deletes what is under a prefix with all versions and delete markers. Nothing can bring it back.
     pub async fn erase(&self, bucket: &str, prefix: &str) -> Result<(), StoreError> {
         let versions = self.all_versions(bucket, prefix).await?;
-        let deletions = versions.iter().map(|(key, version)| async move {
-            let request = self.client().delete_object().bucket(bucket).key(key).version_id(version);
-            match request.send().await.map_err(|e| self.target(bucket, key).sort(&e)) {
+        let deletions = versions.into_iter().map(|(key, version)| async move {
+            let request = self.client().delete_object().bucket(bucket).key(&key).version_id(version);
+            match request.send().await.map_err(|e| self.target(bucket, &key).sort(&e)) {
                 Err(error) if !error.is_not_found() => Err(error),
                 _ => Ok(()),
             }

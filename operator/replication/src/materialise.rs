@@ -41,7 +41,7 @@ async fn copy(
         _ => false,
     };
     if !within {
-        persist(async || copy_one(from, version, into).await).await?;
+        persist(|| copy_one(from, version, into)).await?;
     }
     progress.add(version.size);
     Ok(())

@@ -53,7 +53,7 @@ pub async fn copy(
     progress: &Progress,
 ) -> ReplicaTally {
     let mut tally = ReplicaTally::default();
-    let mut copies = stream::iter(versions)
+    let mut copies = stream::iter(versions.iter().cloned())
         .map(|version| async move {
             let held = known.get(&(version.key.clone(), version.etag.clone()));
             // Not every store makes its ETags of the content.
@@ -61,7 +61,7 @@ pub async fn copy(
                 return (version, Ok((held.clone(), false)));
             }
             // A body on its way can't be sent twice: what breaks off starts again with the GET.
-            let copied = persist(async || copy_one(source, version, destination).await).await;
+            let copied = persist(|| copy_one(source, &version, destination)).await;
             if copied.is_ok() {
                 progress.add(version.size);
             }
@@ -249,8 +249,11 @@ pub async fn verify(
     progress: &Progress,
 ) -> Result<Vec<(String, String)>, StoreError> {
     let mut findings = Vec::new();
-    let mut reads = stream::iter(versions)
-        .map(|version| async move { (version, persist(async || read_digest(replica, version).await).await) })
+    let mut reads = stream::iter(versions.iter().cloned())
+        .map(|version| async move {
+            let digest = persist(|| read_digest(replica, &version)).await;
+            (version, digest)
+        })
         .buffer_unordered(AT_ONCE);
     while let Some((version, digest)) = reads.next().await {
         match digest {

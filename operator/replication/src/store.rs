@@ -187,7 +187,7 @@ impl Store {
 
     async fn get_with(&self, bucket: &str, key: &str, range: Option<String>) -> Result<Bytes, StoreError> {
         let target = self.target(bucket, key);
-        persist(async || {
+        persist(|| async {
             let get = self.client.get_object().bucket(bucket).key(key).set_range(range.clone());
             let reply = get.send().await.map_err(|e| target.sort(&e))?;
             body::collect(reply.body, self.silence, target).await
@@ -206,7 +206,7 @@ impl Store {
     /// Writes an object only if there is none. After an answer that was lost it reads back: the same body there
     /// counts as written, so that a body must be its writer's own where the difference matters.
     pub async fn put_new(&self, bucket: &str, key: &str, body: Bytes) -> Result<Created, StoreError> {
-        persist(async || {
+        persist(|| async {
             let put =
                 self.once.put_object().bucket(bucket).key(key).if_none_match("*").body(body.clone().into());
             let sent = put.customize().config_override(self.for_body(body.len())).send().await;
@@ -270,8 +270,8 @@ impl Store {
 }
 
 /// Calls again after an error that may pass.
-pub(crate) async fn persist<T>(
-    mut call: impl AsyncFnMut() -> Result<T, StoreError>,
+pub(crate) async fn persist<T, F: Future<Output = Result<T, StoreError>>>(
+    mut call: impl FnMut() -> F,
 ) -> Result<T, StoreError> {
     let mut pause = PAUSE;
     for _ in 1..ATTEMPTS {

@@ -8,15 +8,15 @@ use serde_json::{Value, json};
 use tripod_domain::disaster_recovery_drill::Progress;
 
 use crate::context::Ctx;
-use crate::gateway::gatekeeper::{AUDIENCE, MOVER};
-use crate::mover::LastWords;
+use crate::gateway::AUDIENCE;
+use crate::gateway::gatekeeper::ACCOUNT;
 
 /// A mover for one volume.
 pub struct Mover<'a> {
     pub name: &'a str,
     pub namespace: &'a str,
     pub claim: &'a str,
-    /// The words after `tripod mover`.
+    /// The words after `tripod mover`, without what every mover is told.
     pub words: Vec<String>,
     /// Restoring writes and sets owners; archiving only reads.
     pub restores: bool,
@@ -24,19 +24,26 @@ pub struct Mover<'a> {
 }
 
 /// Folder at which a mover has its volume.
-pub const VOLUME: &str = "/volume";
+const VOLUME: &str = "/volume";
+/// Where its projected token lies.
+const TOKEN: &str = "/var/run/secrets/tripod/token";
 
 impl Mover<'_> {
     /// The Job, as it is applied. It runs as root without any capability but those that reading (or restoring)
     /// other users' files takes.
     #[must_use]
     pub fn job(&self, ctx: &Ctx) -> Value {
-        let capabilities = if self.restores { json!(["CHOWN", "DAC_OVERRIDE", "FOWNER"]) } else { json!(["DAC_OVERRIDE"]) };
+        let capabilities =
+            if self.restores { json!(["CHOWN", "DAC_OVERRIDE", "FOWNER"]) } else { json!(["DAC_OVERRIDE"]) };
         let mut arguments = vec!["mover".to_owned()];
         arguments.extend(self.words.iter().cloned());
+        arguments.extend(
+            ["--gateway", &ctx.gateway_url, "--claim", self.claim, "--path", VOLUME, "--token-file", TOKEN]
+                .map(str::to_owned),
+        );
         let container = json!({
             "name": "mover", "image": ctx.image, "command": ["/tripod"], "args": arguments,
-            "env": [{"name": "TRIPOD_GATEWAY", "value": ctx.gateway_url}, {"name": "TRIPOD_GATEWAY_CA", "value": ctx.gateway_ca}],
+            "env": [{"name": "TRIPOD_GATEWAY_CA", "value": ctx.gateway_ca}],
             "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"cpu": "1", "memory": "256Mi"}},
             "securityContext": {"runAsUser": 0, "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
                 "capabilities": {"drop": ["ALL"], "add": capabilities}},
@@ -44,13 +51,18 @@ impl Mover<'_> {
                 {"name": "token", "mountPath": "/var/run/secrets/tripod", "readOnly": true}],
         });
         let token = json!({"serviceAccountToken": {"path": "token", "audience": AUDIENCE, "expirationSeconds": 3600}});
-        job(self.namespace, self.name, &self.labels, &json!({
-            "serviceAccountName": MOVER, "automountServiceAccountToken": false,
-            "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
-            "containers": [container],
-            "volumes": [{"name": "volume", "persistentVolumeClaim": {"claimName": self.claim, "readOnly": !self.restores}},
-                {"name": "token", "projected": {"sources": [token]}}],
-        }))
+        job(
+            self.namespace,
+            self.name,
+            &self.labels,
+            &json!({
+                "serviceAccountName": ACCOUNT, "automountServiceAccountToken": false,
+                "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+                "containers": [container],
+                "volumes": [{"name": "volume", "persistentVolumeClaim": {"claimName": self.claim, "readOnly": !self.restores}},
+                    {"name": "token", "projected": {"sources": [token]}}],
+            }),
+        )
     }
 }
 
@@ -100,8 +112,20 @@ fn words_of(pod: &Pod) -> Option<String> {
     let state = pod.status.as_ref()?.container_statuses.as_ref()?.first()?.state.clone()?;
     if let Some(ended) = state.terminated {
         let text = ended.message.unwrap_or_default();
+        let report: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
         let plain = || format!("exit code {} {text}", ended.exit_code).trim().to_owned();
-        return Some(serde_json::from_str::<LastWords>(&text).map_or_else(|_| plain(), |words| words.message));
+        return Some(
+            match (report["error"].as_str(), report["digest"].as_str(), report["expected"].as_str()) {
+                (Some(error), ..) => error.to_owned(),
+                (None, Some(digest), Some(expected)) if digest != expected => {
+                    format!("read back {digest}, the recovery point has {expected}")
+                }
+                (None, Some(digest), Some(_)) => {
+                    format!("{} files, {digest} read back from the disk", report["files"])
+                }
+                _ => plain(),
+            },
+        );
     }
     state.waiting.and_then(|w| w.reason).filter(|reason| reason != "ContainerCreating")
 }

@@ -1,98 +1,148 @@
-//! The gateway's certificate: kept in a Secret of the operator's namespace, so that all replicas have the same.
+//! The gateway's certificate: made by the operator itself, kept in a Secret, renewed in time.
+//!
+//! An authority of its own signs it; movers are given that authority and trust no other. The authority's key is thrown
+//! away at once, so nothing but this one certificate can ever be signed by it.
 
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{ObjectMeta, PostParams};
-use kube::{Api, Client, ResourceExt};
-use rcgen::{CertificateParams, DnType, KeyPair};
+use kube::api::{Api, ObjectMeta, PostParams};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose,
+};
 
-/// Name of the Secret.
-const SECRET: &str = "tripod-gateway-tls";
-const EXPIRY: &str = "tripod.cloud/not-after";
-const VALID: SignedDuration = SignedDuration::from_hours(24 * 365);
-/// Renewed when less than this remains.
-const MARGIN: SignedDuration = SignedDuration::from_hours(24 * 30);
+/// The Secret in the operator's namespace.
+pub const SECRET: &str = "tripod-gateway-tls";
+const NOT_AFTER: &str = "tripod.cloud/not-after";
+const NAMES: &str = "tripod.cloud/dns-names";
+const LIFETIME: SignedDuration = SignedDuration::from_hours(365 * 24);
+const RENEWED_BEFORE: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// Clocks differ: a certificate that begins now has not begun everywhere.
+const BACKDATED: SignedDuration = SignedDuration::from_hours(1);
 
-/// A certificate that signs itself: movers are told to trust exactly this one.
+/// What the server and its callers need.
 #[derive(Clone)]
+// Each is PEM among things that could be DER: the names say so where they are used.
+#[allow(clippy::struct_field_names)]
 pub struct Certificate {
-    pub certificate_pem: String,
+    /// The authority, for movers.
+    pub ca_pem: String,
+    /// The certificate that the server shows.
+    pub chain_pem: String,
+    /// Its key.
     pub key_pem: String,
 }
 
-/// The certificate in use, made or renewed where needed.
-///
-/// # Errors
-/// Says what failed; the Secret is named.
-pub async fn ensure(client: &Client, namespace: &str, names: &[String], now: Timestamp) -> Result<Certificate, String> {
-    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    let at = format!("Secret {namespace}/{SECRET}");
-    let existing = api.get_opt(SECRET).await.map_err(|e| format!("{at}: {e}"))?;
-    if let Some(secret) = &existing
-        && let Some(certificate) = read(secret, now)
+/// Why there is none.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    /// The API server failed.
+    #[error("the Secret {SECRET}: {0}")]
+    Kube(#[from] Box<kube::Error>),
+    /// It could not be made.
+    #[error("a certificate could not be made: {0}")]
+    Make(#[from] rcgen::Error),
+    /// Someone else wrote the Secret, and it is not one of ours.
+    #[error("the Secret {SECRET} holds no certificate of the gateway")]
+    Foreign,
+}
+
+/// Reads the certificate, and makes it when it is absent, for other names, or has less than 30 days left. Of several
+/// operators that make one at once, all return that of the first.
+pub async fn ensure(
+    client: kube::Client,
+    namespace: &str,
+    dns_names: &[String],
+) -> Result<Certificate, CertificateError> {
+    let secrets: Api<Secret> = Api::namespaced(client, namespace);
+    let found = secrets.get_opt(SECRET).await.map_err(Box::new)?;
+    if let Some(secret) = &found
+        && is_good(secret, dns_names, Timestamp::now())
     {
-        return Ok(certificate);
+        return read(secret);
     }
-    let (certificate, expires) = make(names, now).map_err(|e| format!("{at}: {e}"))?;
-    let version = existing.and_then(|s| s.metadata.resource_version);
-    let secret = write(&certificate, expires, version.clone());
-    let written = match version {
-        None => api.create(&PostParams::default(), &secret).await,
-        Some(_) => api.replace(SECRET, &PostParams::default(), &secret).await,
+    let mut secret = make(dns_names, Timestamp::now())?;
+    let written = match found {
+        None => secrets.create(&PostParams::default(), &secret).await,
+        Some(old) => {
+            // With its version, so that of two that renew only one does.
+            secret.metadata.resource_version = old.metadata.resource_version;
+            secrets.replace(SECRET, &PostParams::default(), &secret).await
+        }
     };
     match written {
-        Ok(_) => Ok(certificate),
-        // Another replica was faster: its certificate is the one in use.
+        Ok(secret) => read(&secret),
+        // Another was faster: already there, or changed since.
         Err(kube::Error::Api(status)) if status.code == 409 => {
-            let secret = api.get(SECRET).await.map_err(|e| format!("{at}: {e}"))?;
-            read(&secret, now).ok_or_else(|| format!("{at} is not usable; delete it"))
+            read(&secrets.get(SECRET).await.map_err(Box::new)?)
         }
-        Err(error) => Err(format!("{at}: {error}")),
+        Err(error) => Err(Box::new(error).into()),
     }
 }
 
-fn read(secret: &Secret, now: Timestamp) -> Option<Certificate> {
-    let text = |key: &str| String::from_utf8(secret.data.as_ref()?.get(key)?.0.clone()).ok();
-    let expires: Timestamp = secret.annotations().get(EXPIRY)?.parse().ok()?;
-    let certificate = Certificate { certificate_pem: text("tls.crt")?, key_pem: text("tls.key")? };
-    (expires.duration_since(now) > MARGIN).then_some(certificate)
+fn is_good(secret: &Secret, dns_names: &[String], now: Timestamp) -> bool {
+    let annotation = |name: &str| secret.metadata.annotations.as_ref()?.get(name);
+    let lasts = annotation(NOT_AFTER)
+        .and_then(|until| until.parse::<Timestamp>().ok())
+        .is_some_and(|until| until.duration_since(now) > RENEWED_BEFORE);
+    lasts && annotation(NAMES) == Some(&dns_names.join(",")) && read(secret).is_ok()
 }
 
-fn make(names: &[String], now: Timestamp) -> Result<(Certificate, Timestamp), rcgen::Error> {
-    let mut params = CertificateParams::new(names.to_vec())?;
-    params.distinguished_name.push(DnType::CommonName, "tripod-gateway");
-    let expires = now + VALID;
-    let date = |t: Timestamp| {
-        let day = t.to_zoned(jiff::tz::TimeZone::UTC).date();
-        rcgen::date_time_ymd(day.year().into(), day.month().unsigned_abs(), day.day().unsigned_abs())
+fn read(secret: &Secret) -> Result<Certificate, CertificateError> {
+    let field = |name: &str| {
+        let bytes = secret.data.as_ref()?.get(name)?;
+        String::from_utf8(bytes.0.clone()).ok()
     };
-    // From yesterday: nodes' clocks differ.
-    params.not_before = date(now - SignedDuration::from_hours(24));
-    params.not_after = date(expires);
-    let key = KeyPair::generate()?;
-    let certificate = params.self_signed(&key)?;
-    Ok((Certificate { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() }, expires))
+    match (field("ca.crt"), field("tls.crt"), field("tls.key")) {
+        (Some(ca_pem), Some(chain_pem), Some(key_pem)) => Ok(Certificate { ca_pem, chain_pem, key_pem }),
+        _ => Err(CertificateError::Foreign),
+    }
 }
 
-fn write(certificate: &Certificate, expires: Timestamp, version: Option<String>) -> Secret {
-    let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
-    Secret {
+fn make(dns_names: &[String], now: Timestamp) -> Result<Secret, CertificateError> {
+    let certificate = issue(dns_names, now)?;
+    let annotations =
+        [(NOT_AFTER.to_owned(), (now + LIFETIME).to_string()), (NAMES.to_owned(), dns_names.join(","))];
+    let data = BTreeMap::from([
+        ("ca.crt".to_owned(), ByteString(certificate.ca_pem.into_bytes())),
+        ("tls.crt".to_owned(), ByteString(certificate.chain_pem.into_bytes())),
+        ("tls.key".to_owned(), ByteString(certificate.key_pem.into_bytes())),
+    ]);
+    Ok(Secret {
         metadata: ObjectMeta {
-            name: Some(SECRET.into()),
-            annotations: Some(BTreeMap::from([(EXPIRY.into(), expires.to_string())])),
-            resource_version: version,
+            name: Some(SECRET.to_owned()),
+            annotations: Some(annotations.into()),
             ..ObjectMeta::default()
         },
-        type_: Some("kubernetes.io/tls".into()),
-        data: Some(BTreeMap::from([
-            ("tls.crt".into(), bytes(&certificate.certificate_pem)),
-            ("tls.key".into(), bytes(&certificate.key_pem)),
-        ])),
+        type_: Some("kubernetes.io/tls".to_owned()),
+        data: Some(data),
         ..Secret::default()
-    }
+    })
+}
+
+/// A new authority and a certificate signed by it.
+pub(crate) fn issue(dns_names: &[String], now: Timestamp) -> Result<Certificate, CertificateError> {
+    let mut authority = params(Vec::new(), "tripod gateway authority", now)?;
+    authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    authority.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
+    let mut server = params(dns_names.to_vec(), "tripod gateway", now)?;
+    server.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let key = KeyPair::generate()?;
+    let certificate = server.signed_by(&key, &authority)?;
+    Ok(Certificate { ca_pem: authority.pem(), chain_pem: certificate.pem(), key_pem: key.serialize_pem() })
+}
+
+fn params(names: Vec<String>, common: &str, now: Timestamp) -> Result<CertificateParams, CertificateError> {
+    let mut params = CertificateParams::new(names)?;
+    params.distinguished_name.push(DnType::CommonName, common);
+    params.not_before = std::time::SystemTime::from(now - BACKDATED).into();
+    params.not_after = std::time::SystemTime::from(now + LIFETIME).into();
+    Ok(params)
 }
 
 #[cfg(test)]
@@ -100,12 +150,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kept_until_it_is_near_its_end() {
-        let now: Timestamp = "2026-11-24T00:00:00Z".parse().unwrap();
-        let (certificate, expires) = make(&["tripod-gateway.tripod-system.svc".into()], now).unwrap();
-        let secret = write(&certificate, expires, None);
-        assert!(read(&secret, now).is_some());
-        assert!(read(&secret, now + SignedDuration::from_hours(24 * 300)).is_some());
-        assert!(read(&secret, now + SignedDuration::from_hours(24 * 340)).is_none());
+    fn a_certificate_is_renewed_in_its_last_month() {
+        let names = ["gateway.tripod-system.svc".to_owned()];
+        let made: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let secret = make(&names, made).unwrap();
+        let day = |days: i64| made + SignedDuration::from_hours(24 * days);
+        assert!(is_good(&secret, &names, day(334)));
+        assert!(!is_good(&secret, &names, day(335)));
+        assert!(!is_good(&secret, &["other".to_owned()], day(1)));
+        assert!(!is_good(&Secret::default(), &names, day(1)));
     }
 }

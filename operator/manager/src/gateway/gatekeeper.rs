@@ -1,134 +1,153 @@
-//! Who may push and pull what. A caller is a mover's service account, proved by its token; it may push a volume
-//! only into a recovery point of its own namespace that is being made, and pull only in a namespace that the
-//! operator made for a drill.
+//! Asks the cluster who a caller is and whether its wish is the operator's own.
+//!
+//! A mover acts for nobody but the operator, which wrote down beforehand what is to be moved: a push needs a recovery
+//! point that is running here and lists the claim; a pull needs a namespace that the operator made for a restore.
+//! Nothing that a department can write opens either.
 
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{ObjectMeta, PostParams};
-use kube::{Api, ResourceExt};
+use kube::api::{Api, PostParams};
 use tripod_crds::RecoveryPoint;
 use tripod_crds::recovery_point::PointPhase;
-use tripod_domain::manifest::{Part, PointManifest};
 
-use crate::context::Ctx;
-use crate::vault::layout;
-use crate::vault::repository::SystemVault;
+use super::{AUDIENCE, Gatekeeper, Refusal};
+use crate::vault::{Part, SystemVault, VaultError, layout};
 
-/// Audience of the tokens that are taken: one for the API server is of no use here, nor the other way round.
-pub const AUDIENCE: &str = "tripod-vault";
-/// The service account of movers.
-pub const MOVER: &str = "tripod-mover";
-/// Label of namespaces made for a drill, with the drill's uid.
+/// The account that movers run as, in every namespace.
+pub const ACCOUNT: &str = "tripod-mover";
+/// On a namespace that the operator made to restore into.
 pub const DRILL_LABEL: &str = "tripod.cloud/drill";
-/// Annotations of such a namespace: what is restored into it.
+/// On such a namespace: the system whose point is restored.
 pub const RESTORE_SYSTEM: &str = "tripod.cloud/restore-system";
+/// On such a namespace: the point.
 pub const RESTORE_POINT: &str = "tripod.cloud/restore-point";
 
-/// Why not.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
-    Unauthenticated(String),
-    Forbidden(String),
-    /// Not under way, or over.
-    NotNow(String),
-    Unavailable(String),
+/// Finds a system's vault at this centre.
+pub type VaultProvider =
+    Arc<dyn Fn(String) -> BoxFuture<'static, Result<SystemVault, VaultError>> + Send + Sync>;
+
+/// The gatekeeper of a cluster.
+pub struct KubeGatekeeper {
+    client: kube::Client,
+    centre: String,
+    vaults: VaultProvider,
 }
 
-/// Decides from the cluster's own objects.
-#[derive(Clone)]
-pub struct Gatekeeper {
-    ctx: Ctx,
-}
-
-impl Gatekeeper {
+impl KubeGatekeeper {
+    /// For the operator of `centre`. Its account may create `TokenReview`s and get `RecoveryPoint`s and `Namespace`s.
     #[must_use]
-    pub fn new(ctx: Ctx) -> Self {
-        Self { ctx }
+    pub fn new(client: kube::Client, centre: String, vaults: VaultProvider) -> Self {
+        Self { client, centre, vaults }
     }
 
-    /// The vault into which the caller may push this volume.
-    ///
-    /// # Errors
-    /// Says why not.
-    pub async fn may_push(&self, token: &str, point: &str, claim: &str) -> Result<SystemVault, Refusal> {
-        let namespace = self.namespace_of(token).await?;
-        let found = self.ctx.api::<RecoveryPoint>(&namespace).get_opt(point).await.map_err(unavailable)?;
-        let Some(object) = found else {
-            return Err(Refusal::Forbidden(format!("there is no recovery point {namespace}/{point}")));
-        };
-        if object.spec.origin != self.ctx.centre || !object.spec.volumes.iter().any(|v| v == claim) {
-            return Err(Refusal::Forbidden(format!("claim {claim} is not part of {namespace}/{point}")));
-        }
-        if object.status.and_then(|s| s.phase) != Some(PointPhase::Running) {
-            return Err(Refusal::NotNow(format!("recovery point {namespace}/{point} is not being made")));
-        }
-        self.vault(&namespace).await
-    }
-
-    /// The vault and the part that the caller may pull.
-    ///
-    /// # Errors
-    /// Says why not.
-    pub async fn may_pull(&self, token: &str, claim: &str) -> Result<(SystemVault, Part), Refusal> {
-        let namespace = self.namespace_of(token).await?;
-        let object = Api::<Namespace>::all(self.ctx.client.clone()).get(&namespace).await.map_err(unavailable)?;
-        let annotation = |name: &str| object.annotations().get(name).cloned();
-        let (Some(system), Some(point), Some(_)) =
-            (annotation(RESTORE_SYSTEM), annotation(RESTORE_POINT), object.labels().get(DRILL_LABEL))
-        else {
-            return Err(Refusal::Forbidden(format!("nothing is being restored into namespace {namespace}")));
-        };
-        let vault = self.vault(&system).await?;
-        let manifest: Option<PointManifest> =
-            vault.read_json(&layout::manifest(&system, &point)).await.map_err(unavailable)?;
-        let part = manifest.and_then(|mut m| m.volumes.remove(claim));
-        let part = part.ok_or_else(|| Refusal::Forbidden(format!("claim {claim} is not part of {system}/{point}")))?;
-        Ok((vault, part))
-    }
-
-    /// Who calls, proved by the API server.
-    async fn namespace_of(&self, token: &str) -> Result<String, Refusal> {
-        let review = TokenReview {
-            metadata: ObjectMeta::default(),
-            spec: TokenReviewSpec { token: Some(token.to_owned()), audiences: Some(vec![AUDIENCE.to_owned()]) },
-            status: None,
-        };
-        let api: Api<TokenReview> = Api::all(self.ctx.client.clone());
-        let status = api.create(&PostParams::default(), &review).await.map_err(unavailable)?.status.unwrap_or_default();
-        let meant_for_us = status.audiences.iter().flatten().any(|a| a == AUDIENCE);
-        if status.authenticated != Some(true) || !meant_for_us {
-            let why = status.error.unwrap_or_else(|| "the token is not valid here".into());
-            return Err(Refusal::Unauthenticated(why));
-        }
-        let user = status.user.and_then(|u| u.username).unwrap_or_default();
-        mover_namespace(&user).ok_or_else(|| Refusal::Forbidden(format!("{user} is not a mover")))
+    /// The namespace whose mover holds this token.
+    async fn caller(&self, token: &str) -> Result<String, Refusal> {
+        let spec =
+            TokenReviewSpec { token: Some(token.to_owned()), audiences: Some(vec![AUDIENCE.to_owned()]) };
+        let review = TokenReview { spec, ..TokenReview::default() };
+        let reviews: Api<TokenReview> = Api::all(self.client.clone());
+        let reviewed = reviews.create(&PostParams::default(), &review).await.map_err(unavailable)?;
+        caller_of(&reviewed)
     }
 
     async fn vault(&self, system: &str) -> Result<SystemVault, Refusal> {
-        let centre = self.ctx.stores.own_centre().await.map_err(unavailable)?;
-        self.ctx.stores.vault(&centre, system).await.map_err(unavailable)
+        (self.vaults)(system.to_owned()).await.map_err(|error| {
+            tracing::error!(system, %error, "no vault for a mover");
+            Refusal::Unavailable("the vault can't be reached".to_owned())
+        })
+    }
+}
+
+#[async_trait::async_trait]
+impl Gatekeeper for KubeGatekeeper {
+    async fn may_push(&self, token: &str, point: &str, claim: &str) -> Result<SystemVault, Refusal> {
+        let namespace = self.caller(token).await?;
+        let points: Api<RecoveryPoint> = Api::namespaced(self.client.clone(), &namespace);
+        let found = points.get_opt(point).await.map_err(unavailable)?;
+        takes(found.as_ref(), &self.centre, claim)?;
+        self.vault(&namespace).await
+    }
+
+    async fn may_pull(&self, token: &str, claim: &str) -> Result<(SystemVault, Part), Refusal> {
+        let namespace = self.caller(token).await?;
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        let found = namespaces.get_opt(&namespace).await.map_err(unavailable)?;
+        let (system, point) = restores(found.as_ref())?;
+        let vault = self.vault(&system).await?;
+        let key = layout::volume_part(&system, &point, claim);
+        let known = vault.store.head(&vault.bucket, &key).await.map_err(store_failed)?;
+        if known.is_none() {
+            return Err(Refusal::Forbidden(format!("the recovery point {point} has no volume {claim}")));
+        }
+        let json = vault.store.get(&vault.bucket, &key).await.map_err(store_failed)?;
+        let part = serde_json::from_slice(&json).map_err(|error| {
+            tracing::error!(key, %error, "a part is unreadable");
+            Refusal::Unavailable("the recovery point's part is unreadable".to_owned())
+        })?;
+        Ok((vault, part))
     }
 }
 
 fn unavailable(error: impl std::fmt::Display) -> Refusal {
-    Refusal::Unavailable(error.to_string())
+    tracing::warn!(%error, "the API server did not answer the gatekeeper");
+    Refusal::Unavailable("the cluster can't be asked now".to_owned())
 }
 
-/// The namespace of a mover's service account, and `None` for everyone else.
-fn mover_namespace(user: &str) -> Option<String> {
-    let (namespace, account) = user.strip_prefix("system:serviceaccount:")?.split_once(':')?;
-    (account == MOVER).then(|| namespace.to_owned())
+fn store_failed(error: impl std::fmt::Display) -> Refusal {
+    tracing::error!(%error, "the store did not answer the gatekeeper");
+    Refusal::Unavailable("the vault can't be read now".to_owned())
+}
+
+/// The namespace in `system:serviceaccount:<namespace>:tripod-mover`, once the API server vouched for it.
+fn caller_of(review: &TokenReview) -> Result<String, Refusal> {
+    let unauthenticated = |text: &str| Err(Refusal::Unauthenticated(text.to_owned()));
+    let Some(status) = review.status.as_ref().filter(|status| status.authenticated == Some(true)) else {
+        return unauthenticated("the token is not good");
+    };
+    // An API server that knows nothing of audiences names none: its word is not enough.
+    if !status.audiences.iter().flatten().any(|audience| audience == AUDIENCE) {
+        return unauthenticated("the token is for another audience");
+    }
+    let user = status.user.as_ref().and_then(|user| user.username.as_deref()).unwrap_or_default();
+    user.strip_prefix("system:serviceaccount:")
+        .and_then(|account| account.split_once(':'))
+        .filter(|(namespace, name)| !namespace.is_empty() && *name == ACCOUNT)
+        .map(|(namespace, _)| namespace.to_owned())
+        .ok_or_else(|| Refusal::Forbidden("only a mover is let in".to_owned()))
+}
+
+/// Whether a point takes a claim now.
+fn takes(point: Option<&RecoveryPoint>, centre: &str, claim: &str) -> Result<(), Refusal> {
+    let Some(point) = point else {
+        return Err(Refusal::Forbidden("there is no such recovery point".to_owned()));
+    };
+    if point.spec.origin != centre {
+        return Err(Refusal::Forbidden("the recovery point is another centre's".to_owned()));
+    }
+    if !point.spec.volumes.iter().any(|volume| volume == claim) {
+        return Err(Refusal::Forbidden("the recovery point does not list this volume".to_owned()));
+    }
+    match point.status.as_ref().and_then(|status| status.phase) {
+        Some(PointPhase::Running) => Ok(()),
+        _ => Err(Refusal::NotNow("the recovery point is not running".to_owned())),
+    }
+}
+
+/// Which system's point a namespace was made to restore.
+fn restores(namespace: Option<&Namespace>) -> Result<(String, String), Refusal> {
+    let metadata = namespace.map(|namespace| &namespace.metadata);
+    let labelled = metadata
+        .and_then(|metadata| metadata.labels.as_ref())
+        .is_some_and(|labels| labels.contains_key(DRILL_LABEL));
+    let annotation = |name: &str| metadata?.annotations.as_ref()?.get(name).cloned();
+    match (labelled, annotation(RESTORE_SYSTEM), annotation(RESTORE_POINT)) {
+        (true, Some(system), Some(point)) => Ok((system, point)),
+        _ => Err(Refusal::Forbidden("this namespace is not there to restore into".to_owned())),
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_movers_pass() {
-        assert_eq!(mover_namespace("system:serviceaccount:dept-health:tripod-mover").as_deref(), Some("dept-health"));
-        for user in ["tripod-mover", "system:serviceaccount:dept-health:default", "system:serviceaccount:a:b:tripod-mover"] {
-            assert_eq!(mover_namespace(user), None, "{user}");
-        }
-    }
-}
+mod tests;

@@ -49,7 +49,7 @@ type Readings = Family<DepartmentLabel, Gauge<f64, AtomicU64>>;
 pub struct Metrics {
     registry: Registry,
     reconciles: Family<Reconcile, Counter>,
-    durations: Family<Kind, Histogram>,
+    durations: Family<Kind, Histogram, fn() -> Histogram>,
     leader: Gauge,
     cpu: [Readings; 3],
     memory: [Readings; 3],
@@ -68,7 +68,9 @@ pub enum Column {
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("tripod");
-        let durations = Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.005, 4.0, 8)));
+        let durations = Family::new_with_constructor(
+            (|| Histogram::new(exponential_buckets(0.005, 4.0, 8))) as fn() -> Histogram,
+        );
         let metrics = Self {
             reconciles: Family::default(),
             durations,
@@ -84,19 +86,36 @@ impl Default for Metrics {
         registry.register_with_unit("reconcile_duration", help, Unit::Seconds, metrics.durations.clone());
         registry.register("leader", "1 while this replica is the one that acts", metrics.leader.clone());
         let help = ["the budget", "what pods ask for", "what is really used; absent when unknown"];
-        for (column, what) in ["budget", "requested", "used"].iter().zip(help).enumerate().map(|(i, (c, h))| (i, (c, h))) {
+        for (column, what) in
+            ["budget", "requested", "used"].iter().zip(help).enumerate().map(|(i, (c, h))| (i, (c, h)))
+        {
             let (name, help) = what;
             let cores = Unit::Other("cores".into());
             let about = format!("Processors of a department: {help}");
-            registry.register_with_unit(format!("department_cpu_{name}"), about, cores, metrics.cpu[column].clone());
+            registry.register_with_unit(
+                format!("department_cpu_{name}"),
+                about,
+                cores,
+                metrics.cpu[column].clone(),
+            );
             let about = format!("Memory of a department: {help}");
             let gauge = metrics.memory[column].clone();
             registry.register_with_unit(format!("department_memory_{name}"), about, Unit::Bytes, gauge);
         }
         let help = "When the data of the newest recovery point was taken that is proved to be at a centre; its age is the RPO";
         let verified = metrics.verified_at.clone();
-        registry.register_with_unit("recovery_point_newest_verified_timestamp", help, Unit::Seconds, verified);
-        registry.register_with_unit("vault_moved", "Bytes copied into or verified in a vault", Unit::Bytes, metrics.moved.clone());
+        registry.register_with_unit(
+            "recovery_point_newest_verified_timestamp",
+            help,
+            Unit::Seconds,
+            verified,
+        );
+        registry.register_with_unit(
+            "vault_moved",
+            "Bytes copied into or verified in a vault",
+            Unit::Bytes,
+            metrics.moved.clone(),
+        );
         Self { registry, ..metrics }
     }
 }
@@ -165,7 +184,9 @@ mod tests {
     fn what_is_unknown_has_no_series() {
         let metrics = Metrics::default();
         metrics.set_cpu("health", Column::Used, Some(1.5));
-        assert!(metrics.expose().unwrap().contains("tripod_department_cpu_used_cores{department=\"health\"} 1.5"));
+        assert!(
+            metrics.expose().unwrap().contains("tripod_department_cpu_used_cores{department=\"health\"} 1.5")
+        );
         metrics.set_cpu("health", Column::Used, None);
         let text = metrics.expose().unwrap();
         assert!(!text.contains("department=\"health\""));

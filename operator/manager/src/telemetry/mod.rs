@@ -9,7 +9,8 @@ use tracing_subscriber::EnvFilter;
 pub fn start_logs(json: bool) {
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new("info,rustic_core=warn,aws_config=warn,kube_client=warn"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
+    let logs =
+        tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
     if json {
         logs.json().flatten_event(true).init();
     } else {

@@ -1,68 +1,102 @@
-//! A repository's files in S3, for the library that reads and writes the restic format. The library is blocking
-//! and brings its own threads; it must be called from a blocking thread of the runtime.
+//! A restic repository's files as objects in a store.
+//!
+//! The layout is restic's own for S3: `config`, `keys/<id>`, `snapshots/<id>`, `index/<id>`, `data/<xx>/<id>`.
+//! Two promises beyond storage: a `config` is never written over another, and a sealed backend writes no snapshot
+//! before its seal allows it.
 
-use bytes::Bytes;
-use rustic_core::{BytesList, ErrorKind, FileType, Id, ReadBackend, RusticError, RusticResult, WriteBackend};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use rustic_core::{
+    BytesList, ErrorKind, FileType, HexId, Id, ReadBackend, RusticError, RusticResult, WriteBackend,
+};
 use tokio::runtime::Handle;
-use tripod_replication::{Store, StoreError};
+use tripod_replication::{Created, Store, StoreError};
 
-/// One repository.
-#[derive(Clone, Debug)]
-pub struct Backend {
-    store: Store,
-    bucket: String,
-    /// Ends in `/`.
-    prefix: String,
-    runtime: Handle,
+use super::seal::Seal;
+
+/// One repository. Its methods block: they are called from the archiver's threads, never from the runtime's.
+pub(super) struct StoreBackend {
+    pub(super) store: Store,
+    pub(super) bucket: String,
+    /// Without a slash at the end.
+    pub(super) prefix: String,
+    pub(super) runtime: Handle,
+    pub(super) seal: Option<Arc<Seal>>,
 }
 
-impl Backend {
-    /// Must be called within the runtime.
-    #[must_use]
-    pub fn new(store: Store, bucket: String, prefix: String) -> Self {
-        Self { store, bucket, prefix, runtime: Handle::current() }
-    }
-
-    /// restic's own layout: packs spread over folders by the first two digits of their id.
+impl StoreBackend {
     fn key(&self, kind: FileType, id: &Id) -> String {
-        let id = id.to_hex();
-        let name = match kind {
-            FileType::Config => return format!("{}config", self.prefix),
-            FileType::Pack => format!("{}/{}", &id.as_str()[..2], id.as_str()),
-            _ => id.as_str().to_owned(),
-        };
-        format!("{}{}/{name}", self.prefix, kind.dirname())
-    }
-
-    fn wait<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> RusticResult<T> {
-        self.runtime.block_on(call).map_err(|error| RusticError::with_source(ErrorKind::Backend, "the store failed", error))
+        let prefix = &self.prefix;
+        let id: HexId = id.to_hex();
+        let id: &str = &id;
+        match kind {
+            FileType::Config => format!("{prefix}/config"),
+            FileType::Pack => format!("{prefix}/data/{}/{id}", &id[..2]),
+            kind => format!("{prefix}/{}/{id}", kind.dirname()),
+        }
     }
 }
 
-impl ReadBackend for Backend {
+fn failed(key: &str, error: StoreError) -> Box<RusticError> {
+    RusticError::with_source(ErrorKind::Backend, "the store failed at `{key}`", error)
+        .attach_context("key", key)
+}
+
+fn too_large(key: &str) -> Box<RusticError> {
+    RusticError::new(ErrorKind::Backend, "`{key}` is larger than a repository's files are")
+        .attach_context("key", key)
+}
+
+impl ReadBackend for StoreBackend {
     fn location(&self) -> String {
-        format!("s3:{}/{}/{}", self.store.endpoint(), self.bucket, self.prefix)
+        format!("s3:{}/{}", self.bucket, self.prefix)
     }
 
     fn list_with_size(&self, kind: FileType) -> RusticResult<Vec<(Id, u32)>> {
         if kind == FileType::Config {
-            let meta = self.wait(self.store.head(&self.bucket, &format!("{}config", self.prefix)))?;
-            return Ok(meta.map(|m| (Id::default(), u32::try_from(m.size).unwrap_or(u32::MAX))).into_iter().collect());
+            let key = self.key(kind, &Id::default());
+            let found = self
+                .runtime
+                .block_on(self.store.head(&self.bucket, &key))
+                .map_err(|error| failed(&key, error))?;
+            return found
+                .map(|meta| Ok((Id::default(), u32::try_from(meta.size).map_err(|_| too_large(&key))?)))
+                .into_iter()
+                .collect();
         }
-        let listed = self.wait(self.store.list(&self.bucket, &format!("{}{}/", self.prefix, kind.dirname())))?;
-        let parse = |key: &str| key.rsplit('/').next()?.parse::<Id>().ok();
-        Ok(listed
+        let prefix = format!("{}/{}/", self.prefix, kind.dirname());
+        let listed = self
+            .runtime
+            .block_on(self.store.list(&self.bucket, &prefix))
+            .map_err(|error| failed(&prefix, error))?;
+        listed
             .into_iter()
-            .filter_map(|l| Some((parse(&l.key)?, u32::try_from(l.size).unwrap_or(u32::MAX))))
-            .collect())
+            .filter_map(|object| {
+                // What is not named by an id is not the repository's.
+                let id: Id = object.key.rsplit('/').next()?.parse().ok()?;
+                Some(u32::try_from(object.size).map(|size| (id, size)).map_err(|_| too_large(&object.key)))
+            })
+            .collect()
     }
 
     fn read_full(&self, kind: FileType, id: &Id) -> RusticResult<Bytes> {
-        self.wait(self.store.get(&self.bucket, &self.key(kind, id)))
+        let key = self.key(kind, id);
+        self.runtime.block_on(self.store.get(&self.bucket, &key)).map_err(|error| failed(&key, error))
     }
 
-    fn read_partial(&self, kind: FileType, id: &Id, _cacheable: bool, offset: u32, length: u32) -> RusticResult<Bytes> {
-        self.wait(self.store.get_range(&self.bucket, &self.key(kind, id), offset.into(), length.into()))
+    fn read_partial(
+        &self,
+        kind: FileType,
+        id: &Id,
+        _cacheable: bool,
+        offset: u32,
+        length: u32,
+    ) -> RusticResult<Bytes> {
+        let key = self.key(kind, id);
+        self.runtime
+            .block_on(self.store.get_range(&self.bucket, &key, offset.into(), length.into()))
+            .map_err(|error| failed(&key, error))
     }
 
     fn warmup_path(&self, kind: FileType, id: &Id) -> String {
@@ -70,17 +104,52 @@ impl ReadBackend for Backend {
     }
 }
 
-impl WriteBackend for Backend {
+impl WriteBackend for StoreBackend {
     fn write_bytes(&self, kind: FileType, id: &Id, _cacheable: bool, content: BytesList) -> RusticResult<()> {
-        let parts = content.into_vec();
-        let body = match <[Bytes; 1]>::try_from(parts) {
-            Ok([one]) => one,
-            Err(parts) => Bytes::from(parts.concat()),
-        };
-        self.wait(self.store.put(&self.bucket, &self.key(kind, id), body))
+        let key = self.key(kind, id);
+        if let (FileType::Snapshot, Some(seal)) = (kind, &self.seal) {
+            seal.check().map_err(|reason| {
+                RusticError::new(ErrorKind::InputOutput, "no snapshot is written: {reason}")
+                    .attach_context("reason", reason)
+            })?;
+        }
+        let body = joined(content);
+        if kind == FileType::Config {
+            let created = self
+                .runtime
+                .block_on(self.store.put_new(&self.bucket, &key, body))
+                .map_err(|error| failed(&key, error))?;
+            return match created {
+                Created::Yes => Ok(()),
+                Created::AlreadyThere => {
+                    Err(RusticError::new(ErrorKind::Configuration, "`{key}` is there already")
+                        .attach_context("key", key))
+                }
+            };
+        }
+        self.runtime
+            .block_on(self.store.put(&self.bucket, &key, body))
+            .map_err(|error| failed(&key, error))?;
+        Ok(())
     }
 
     fn remove(&self, kind: FileType, id: &Id, _cacheable: bool) -> RusticResult<()> {
-        self.wait(self.store.delete(&self.bucket, &self.key(kind, id)))
+        let key = self.key(kind, id);
+        self.runtime.block_on(self.store.delete(&self.bucket, &key)).map_err(|error| failed(&key, error))?;
+        Ok(())
     }
+}
+
+/// A store takes one body; a pack comes in pieces.
+fn joined(content: BytesList) -> Bytes {
+    let size = content.size();
+    let mut parts = content.into_vec();
+    if parts.len() == 1 {
+        return parts.pop().unwrap_or_default();
+    }
+    let mut body = BytesMut::with_capacity(size);
+    for part in parts {
+        body.extend_from_slice(&part);
+    }
+    body.freeze()
 }

@@ -1,43 +1,68 @@
-//! The master key of an installation, and the repository passwords that are derived from it. Derived, not
-//! stored: a centre that has the master key opens every copy, and there is nothing else to keep in step.
+//! Keys of repositories, derived from the one secret that a centre's operator is given.
+//!
+//! Derivation makes two promises. Each system's repository has its own key, so escrow can hand out one without the
+//! others. And two operators that create the same repository at once derive the same key, so neither can lock the
+//! other out.
 
 use std::fmt;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hkdf::Hkdf;
 use sha2::Sha256;
 
-/// The shortest master key that is taken, in bytes.
-pub const SHORTEST: usize = 32;
-
-/// The key from which every repository password comes. The same at all centres of an installation.
+/// The secret that all keys of a vault are derived from. Never printed.
 #[derive(Clone)]
 pub struct MasterKey(Vec<u8>);
 
+/// A master key too short to be one.
+#[derive(Debug, thiserror::Error)]
+#[error("a master key has at least {least} bytes; this one has {got}", least = MasterKey::LEAST)]
+pub struct KeyTooShort {
+    got: usize,
+}
+
 impl fmt::Debug for MasterKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("MasterKey")
+        f.write_str("MasterKey(…)")
     }
 }
 
 impl MasterKey {
-    /// # Errors
-    /// When it is shorter than [`SHORTEST`].
-    pub fn new(bytes: Vec<u8>) -> Result<Self, String> {
-        if bytes.len() < SHORTEST {
-            return Err(format!("a master key needs {SHORTEST} bytes or more; this has {}", bytes.len()));
+    /// Fewer bytes than this are no key.
+    pub const LEAST: usize = 32;
+
+    /// Takes the secret as it was mounted.
+    pub fn new(bytes: &[u8]) -> Result<Self, KeyTooShort> {
+        if bytes.len() < Self::LEAST {
+            return Err(KeyTooShort { got: bytes.len() });
         }
-        Ok(Self(bytes))
+        Ok(Self(bytes.to_vec()))
     }
 
-    /// The password of a system's repository: HKDF-SHA256 (RFC 5869) without salt, in hex.
+    /// The password under which `restic` opens a system's repository.
     #[must_use]
     pub fn repository_password(&self, system: &str) -> String {
-        let mut password = [0u8; 32];
-        let info = format!("tripod/repository/v1/{system}");
-        // 32 bytes are far below the limit of 255 blocks; expanding can't fail.
-        let expanded = Hkdf::<Sha256>::new(None, &self.0).expand(info.as_bytes(), &mut password);
+        hex::encode(self.derive::<32>(&format!("tripod/repository/v1/{system}")))
+    }
+
+    /// The key that encrypts a system's repository, as restic's key files hold it (JSON).
+    pub(super) fn repository_key(&self, system: &str) -> String {
+        let bytes = self.derive::<64>(&format!("tripod/repository-key/v1/{system}"));
+        let (encrypt, mac) = bytes.split_at(32);
+        let (k, r) = mac.split_at(16);
+        serde_json::json!({
+            "mac": { "k": STANDARD.encode(k), "r": STANDARD.encode(r) },
+            "encrypt": STANDARD.encode(encrypt),
+        })
+        .to_string()
+    }
+
+    fn derive<const N: usize>(&self, info: &str) -> [u8; N] {
+        let mut out = [0; N];
+        // HKDF can only refuse lengths above 255 hashes, which no N here reaches.
+        let expanded = Hkdf::<Sha256>::new(None, &self.0).expand(info.as_bytes(), &mut out);
         debug_assert!(expanded.is_ok());
-        hex::encode(password)
+        out
     }
 }
 
@@ -46,15 +71,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn passwords_stay_what_they_are() {
-        let key = MasterKey::new(vec![7; 32]).unwrap();
-        // Computed with `openssl kdf -kdfopt digest:SHA256 … HKDF`: a change here loses every backup.
-        assert_eq!(
-            key.repository_password("dept-health"),
-            "aa388793490539426d5f3bd08fee0b3bdc6b22dc294a941cfe5fe04f5df4ad69"
-        );
-        assert_ne!(key.repository_password("dept-health"), key.repository_password("dept-water"));
-        assert!(MasterKey::new(vec![7; 31]).is_err());
-        assert_eq!(format!("{key:?}"), "MasterKey");
+    fn a_password_never_changes() {
+        let key = MasterKey::new(&[7; 32]).unwrap();
+        assert_eq!(key.repository_password("tax"), VECTOR);
+        assert_ne!(key.repository_password("tax"), key.repository_password("tax2"));
+    }
+
+    // Computed apart from this code, with Python's hmac: a change of it would lose every repository.
+    const VECTOR: &str = "a14775a403a77e3604269a1128de9902e783223ff2ee85ad931d45c20f8670c5";
+
+    #[test]
+    fn a_short_key_is_refused_and_none_is_printed() {
+        assert!(MasterKey::new(&[7; 31]).is_err());
+        assert_eq!(format!("{:?}", MasterKey::new(&[7; 32]).unwrap()), "MasterKey(…)");
     }
 }

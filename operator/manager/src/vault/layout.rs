@@ -1,18 +1,12 @@
 //! Every key of a vault, in one place.
 
-/// The folder of a system: `systems/<namespace>/`.
-#[must_use]
-pub fn system(system: &str) -> String {
-    format!("systems/{system}/")
-}
-
 /// All systems lie below it.
 pub const SYSTEMS: &str = "systems/";
 
-/// The repository: `restic -r s3:<endpoint>/<bucket>/systems/<namespace>/restic` opens it.
+/// The repository: `restic -r s3:<endpoint>/<bucket>/systems/<namespace>/restic` opens it. No slash at the end.
 #[must_use]
 pub fn repository(system: &str) -> String {
-    format!("systems/{system}/restic/")
+    format!("systems/{system}/restic")
 }
 
 /// All points of a system lie below it.

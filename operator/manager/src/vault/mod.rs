@@ -1,34 +1,21 @@
-//! The vault: one bucket of a centre's store that holds, per system, a repository in the restic format and the
-//! words about its recovery points. Nothing outside this module knows a key's name.
+//! The vault: where a centre keeps the recovery points of its systems.
+//!
+//! One bucket holds a repository in restic's format for every system, the manifests of its points, and what this
+//! centre has proven of them. Promises: a stream that did not arrive whole leaves no snapshot; neither the store's
+//! credentials nor the repository's key leave the operator; `restic` can read every repository.
 
-pub mod backend;
+mod backend;
+pub mod digest;
+mod json;
 pub mod key;
 pub mod layout;
+mod mode;
+mod read;
 pub mod repository;
-pub mod source;
+mod seal;
+mod stream;
+pub mod wire;
 
-use tripod_replication::StoreError;
-
-/// What can go wrong in a vault.
-#[derive(thiserror::Error, Debug)]
-pub enum VaultError {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The repository itself: a wrong key, damage, or what the library says.
-    #[error("repository of {system}: {detail}")]
-    Repository { system: String, detail: String },
-    /// The stream of a volume was hostile or broke off. Nothing of it counts.
-    #[error("stream of {what}: {detail}")]
-    Stream { what: String, detail: String },
-    /// Something in the vault is not what this code writes.
-    #[error("{key}: {detail}")]
-    Malformed { key: String, detail: String },
-}
-
-impl VaultError {
-    /// Whether it may go away by itself.
-    #[must_use]
-    pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Store(error) if error.is_transient())
-    }
-}
+pub use key::MasterKey;
+pub use repository::{Document, SystemVault, VaultError};
+pub use tripod_domain::manifest::Part;

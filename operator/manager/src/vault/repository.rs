@@ -1,408 +1,317 @@
-//! One system's part of one centre's vault: archive documents and streams, read them back, and say which packs
-//! a snapshot needs. The format is restic's; the library is blocking, so every call moves to a blocking thread.
+//! One system's part of one centre's vault: what the controllers and the gateway call.
+//!
+//! Promises: a repository is created once, however many operators try; a recovery point's part is only returned when
+//! its snapshot holds every file that was sent; nothing here writes outside `systems/<namespace>/restic`.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, Cursor, Write};
-use std::path::{Path, PathBuf};
+use std::fmt;
+use std::io::{Read, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use rustic_core::repofile::{Node, NodeType, SnapshotFile};
+use rustic_core::repofile::{FileType, MasterKey as RepositoryKey, SnapshotFile};
 use rustic_core::{
-    BackupOptions, ConfigOptions, Credentials, IndexedFullStatus, KeyOptions, LsOptions, OpenStatus, Repository,
+    BackupOptions, ConfigOptions, Credentials, KeyOptions, OpenStatus, ReadBackend, Repository,
     RepositoryBackends, RepositoryOptions, RusticError, SnapshotOptions,
 };
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use tokio::runtime::Handle;
 use tripod_domain::manifest::Part;
-use tripod_replication::{Created, Store, StoreError};
+use tripod_replication::{Store, StoreError};
 
-use super::backend::Backend;
+use super::backend::StoreBackend;
+use super::digest::{Totals, path_order};
 use super::key::MasterKey;
-use super::source::{StreamSource, unix_mode};
-use super::{VaultError, layout};
-use crate::files::{self, Entry, Kind, TreeDigest, read_listing};
+use super::seal::Seal;
+use super::stream::StreamSource;
+use super::wire::{Meta, Sender};
+use super::{layout, read};
 
-/// How much of a file is read from the repository at once, in bytes.
-const READ_AT_ONCE: usize = 1 << 20;
-
-/// One system's part of one centre's vault. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct SystemVault {
-    pub store: Store,
-    pub bucket: String,
-    /// The system's namespace at its origin.
-    pub system: String,
-    password: Password,
-}
-
+/// One system's repository in one centre's vault.
 #[derive(Clone)]
-struct Password(String);
-
-impl std::fmt::Debug for Password {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Password")
-    }
+pub struct SystemVault {
+    /// The centre's store.
+    pub store: Store,
+    /// The vault.
+    pub bucket: String,
+    /// The system's namespace.
+    pub system: String,
+    password: String,
+    key: String,
 }
 
-/// One archived document.
+/// A small file that is kept whole in memory: a Kubernetes object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
-    /// Relative path, unique within the archive.
+    /// Relative, with `/` between names.
     pub path: String,
+    /// Its content.
     pub body: Vec<u8>,
 }
 
-impl SystemVault {
+/// Why the vault could not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum VaultError {
+    /// The store failed.
+    #[error("the store failed: {0}")]
+    Store(#[from] StoreError),
+    /// The repository is damaged, or the store failed under it.
+    #[error("the repository failed: {}", .0.display_log())]
+    Repository(Box<RusticError>),
+    /// What was to be archived did not arrive whole; nothing was kept.
+    #[error("nothing was archived: {0}")]
+    Incomplete(String),
+    /// It is not in the vault.
+    #[error("the vault does not hold {0}")]
+    NotFound(String),
+    /// A document of the vault is not what this code writes.
+    #[error("{key}: {detail}")]
+    Malformed {
+        /// Where it lies.
+        key: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// A document's path is none.
+    #[error("`{0}` is no path of a document, or is there twice")]
+    Document(String),
+    /// The other end of a stream is gone.
+    #[error("the stream broke: {0}")]
+    Stream(#[from] std::io::Error),
+    /// The work was cancelled or panicked.
+    #[error("the work ended early: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+impl VaultError {
+    /// Whether it may go away by itself: the store failed, here or below the repository.
     #[must_use]
-    pub fn new(store: Store, bucket: String, system: String, key: &MasterKey) -> Self {
-        let password = Password(key.repository_password(&system));
-        Self { store, bucket, system, password }
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_transient(),
+            Self::Repository(error) => {
+                let mut cause = std::error::Error::source(error.as_ref());
+                while let Some(source) = cause {
+                    if let Some(store) = source.downcast_ref::<StoreError>() {
+                        return store.is_transient();
+                    }
+                    cause = source.source();
+                }
+                false
+            }
+            _ => false,
+        }
+    }
+}
+
+impl From<Box<RusticError>> for VaultError {
+    fn from(error: Box<RusticError>) -> Self {
+        Self::Repository(error)
+    }
+}
+
+impl fmt::Debug for SystemVault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SystemVault")
+            .field("bucket", &self.bucket)
+            .field("system", &self.system)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SystemVault {
+    /// The part of the system in namespace `system`. Does not touch the store.
+    #[must_use]
+    pub fn new(store: Store, bucket: String, system: String, master: &MasterKey) -> Self {
+        let (password, key) = (master.repository_password(&system), master.repository_key(&system));
+        Self { store, bucket, system, password, key }
     }
 
-    /// Makes the repository unless it is there. Of two that race, one makes it.
-    ///
-    /// # Errors
-    /// When the store or the library fails.
+    /// Creates the repository when it is not there. Safe to call at any time, from any number of operators: the
+    /// `config` is created by a conditional write, and whoever loses opens the winner's, because both derive one key.
     pub async fn ensure_repository(&self) -> Result<(), VaultError> {
-        let marker = format!("{}config", layout::repository(&self.system));
-        if self.store.head(&self.bucket, &marker).await?.is_some() {
-            return Ok(());
-        }
-        // A claim by conditional write: two configs would be two keys, and half of each backup lost. Where the
-        // store ignores the condition, leader election is what is left.
-        let claim = format!("systems/{}/restic-claim", self.system);
-        let nonce = Bytes::from(format!("{:?}", std::time::SystemTime::now()));
-        if self.store.put_new(&self.bucket, &claim, nonce).await? == Created::AlreadyThere {
-            // Left by a run that was killed in between, or held by one that is at work: its config decides.
-            tokio::time::sleep(std::time::Duration::from_secs(3)).await;
-            if self.store.head(&self.bucket, &marker).await?.is_some() {
-                return Ok(());
+        self.blocking(|vault, runtime| {
+            let backend = vault.backend(&runtime, None);
+            if backend.list_with_size(FileType::Config)?.is_empty() {
+                let created = vault.repository(&runtime, None)?.init(
+                    &vault.credentials()?,
+                    &KeyOptions::default(),
+                    &ConfigOptions::default(),
+                );
+                if let Err(error) = created
+                    && backend.list_with_size(FileType::Config)?.is_empty()
+                {
+                    return Err(error.into());
+                }
             }
-        }
-        self.blocking(|vault, repository| {
-            let credentials = Credentials::password(&vault.password.0);
-            repository.init(&credentials, &KeyOptions::default(), &ConfigOptions::default()).map(drop)
+            // A key file lets `restic` open the repository by its password. It comes after the `config`, so a run
+            // that was cut short between the two is made good here by the next one.
+            if backend.list_with_size(FileType::Key)?.is_empty() {
+                let host = KeyOptions::default().hostname("tripod".to_owned()).username("tripod".to_owned());
+                vault.open(&runtime, None)?.add_key(&vault.password, &host)?;
+            }
+            Ok(())
         })
-        .await?;
-        Ok(self.store.delete(&self.bucket, &claim).await?)
+        .await
     }
 
-    /// Archives a handful of documents as files under `/objects`.
-    ///
-    /// # Errors
-    /// When the store or the library fails.
-    pub async fn archive_documents(&self, point: &str, mut documents: Vec<Document>) -> Result<Part, VaultError> {
-        documents.sort_by(|a, b| Path::new(&a.path).cmp(Path::new(&b.path)));
-        let entries = with_folders(&documents);
-        let mut stream = Vec::new();
-        let mut digest = TreeDigest::default();
-        let mut bodies = documents.into_iter();
-        for entry in &entries {
-            if matches!(entry.kind, Kind::File { .. }) {
-                let body = bodies.next().map(|d| d.body).unwrap_or_default();
-                digest.add(entry, Some(&<sha2::Sha256 as sha2::Digest>::digest(&body)));
-                stream.extend_from_slice(&body);
-            } else {
-                digest.add(entry, None);
-            }
-        }
-        let trailer = files::Trailer { digest: digest.finish() };
-        files::write_line(&mut stream, &trailer).map_err(|e| self.stream_error("/objects", &e))?;
-        self.archive(point, "objects", PathBuf::from("/objects"), entries, Box::new(Cursor::new(stream))).await
+    /// Archives Kubernetes objects as files below `/objects`.
+    pub async fn archive_documents(&self, point: &str, documents: Vec<Document>) -> Result<Part, VaultError> {
+        let stream = stream_of(documents)?;
+        self.archive(point, "objects", "/objects".into(), std::io::Cursor::new(stream)).await
     }
 
-    /// Archives the stream of a volume under `/volumes/<claim>`. A stream that breaks off leaves no snapshot.
-    ///
-    /// # Errors
-    /// When the stream is hostile or breaks off, or the store or the library fails.
+    /// Archives a volume that arrives as a stream (see [`wire`](super::wire)). When the stream is cut off or breaks a
+    /// rule, there is an error and no snapshot.
     pub async fn archive_stream(
         &self,
         point: &str,
         claim: &str,
-        stream: impl BufRead + Send + 'static,
+        tar: impl Read + Send + 'static,
     ) -> Result<Part, VaultError> {
-        let mut stream: Box<dyn BufRead + Send> = Box::new(stream);
-        let listing = tokio::task::spawn_blocking(move || (read_listing(&mut stream), stream));
-        let (entries, stream) = listing.await.map_err(|e| self.repository_error(&e.to_string()))?;
-        let entries = entries.map_err(|e| self.stream_error(claim, &e))?;
-        self.archive(point, "volume", Path::new("/volumes").join(claim), entries, stream).await
+        self.archive(point, "volume", format!("/volumes/{claim}").into(), tar).await
+    }
+
+    /// Reads back what [`archive_documents`](Self::archive_documents) took.
+    pub async fn read_documents(&self, snapshot: &str) -> Result<Vec<Document>, VaultError> {
+        let snapshot = snapshot.to_owned();
+        self.blocking(move |vault, runtime| {
+            read::documents(&vault.open(&runtime, None)?.to_indexed()?, &snapshot)
+        })
+        .await
+    }
+
+    /// Writes a volume as a stream. After an error the stream has no end marker.
+    pub async fn write_tar(
+        &self,
+        snapshot: &str,
+        sink: impl Write + Send + 'static,
+    ) -> Result<(), VaultError> {
+        let snapshot = snapshot.to_owned();
+        self.blocking(move |vault, runtime| {
+            read::volume(&vault.open(&runtime, None)?.to_indexed()?, &snapshot, sink)
+        })
+        .await
+    }
+
+    /// The ids of all packs, of trees and of data, that these snapshots need.
+    pub async fn packs_of(&self, snapshots: &[String]) -> Result<BTreeSet<String>, VaultError> {
+        let snapshots = snapshots.to_vec();
+        self.blocking(move |vault, runtime| {
+            read::packs(&vault.open(&runtime, None)?.to_indexed()?, &snapshots)
+        })
+        .await
     }
 
     async fn archive(
         &self,
         point: &str,
-        kind: &str,
+        kind: &'static str,
         root: PathBuf,
-        entries: Vec<Entry>,
-        stream: Box<dyn BufRead + Send>,
+        stream: impl Read + Send + 'static,
     ) -> Result<Part, VaultError> {
-        let files = entries.iter().filter(|e| matches!(e.kind, Kind::File { .. })).count() as u64;
-        let bytes = entries.iter().map(Entry::size).sum();
-        let tags = format!("point={point},kind={kind}");
-        let what = root.display().to_string();
-        let done = self.blocking(move |vault, repository| {
-            let repository = repository.open(&Credentials::password(&vault.password.0))?.to_indexed_ids()?;
-            let snapshot = SnapshotOptions::default().add_tags(&tags)?.host(vault.system.clone()).to_snapshot()?;
-            let options = BackupOptions::default().no_scan(true).parent_opts(
-                // Every stream is read whole, so nothing is gained by comparing with an earlier snapshot.
-                rustic_core::ParentOptions::default().force(true),
-            );
-            let source = StreamSource::new(entries, root.clone(), stream);
-            let snapshot = repository.archive(&options, &source, snapshot, &[root])?;
-            let finished = source.finish();
-            if finished.is_err() {
-                // The library notes a file that fails and goes on; we do not keep what is not whole.
-                repository.delete_snapshots(&[snapshot.id])?;
+        let point = point.to_owned();
+        self.blocking(move |vault, runtime| {
+            let snapshot = SnapshotOptions::default()
+                .host(vault.system.clone())
+                .command("tripod".to_owned())
+                .add_tags(&format!("point={point}"))?
+                .add_tags(&format!("kind={kind}"))?
+                .to_snapshot()?;
+            let seal = Arc::new(Seal::default());
+            let repository = vault.open(&runtime, Some(Arc::clone(&seal)))?.to_indexed_ids()?;
+            let source = StreamSource::start(stream, root.clone(), Arc::clone(&seal))?;
+            let mut options = BackupOptions::default().no_scan(true);
+            // No parent: the digest needs every byte anyway, and what is there already is not stored again.
+            options.parent_opts.force = true;
+            let saved = repository.archive(&options, &source, snapshot, &[root]);
+            let totals = seal.check().map_err(VaultError::Incomplete)?;
+            let saved = saved?;
+            if let Err(missing) = compare(&saved, &totals) {
+                repository.delete_snapshots(&[saved.id])?;
+                return Err(VaultError::Incomplete(missing));
             }
-            Ok((snapshot.id.to_hex().to_string(), finished))
-        });
-        let (snapshot, finished) = done.await?;
-        let digest = finished.map_err(|e| self.stream_error(&what, &e))?;
-        Ok(Part { snapshot, files, bytes, digest })
-    }
-
-    /// Reads back what [`Self::archive_documents`] wrote.
-    ///
-    /// # Errors
-    /// When the store or the library fails, or a document is damaged.
-    pub async fn read_documents(&self, snapshot: &str) -> Result<Vec<Document>, VaultError> {
-        let snapshot = snapshot.to_owned();
-        self.blocking(move |vault, repository| {
-            let repository = vault.open(repository)?;
-            let mut documents = Vec::new();
-            for item in tree(&repository, &snapshot)? {
-                let (path, node) = item?;
-                if node.node_type == NodeType::File {
-                    let mut body = Vec::new();
-                    copy_file(&repository, &node, &mut body)?;
-                    documents.push(Document { path: path.display().to_string(), body });
-                }
-            }
-            Ok(documents)
+            let Totals { files, bytes, digest, .. } = totals;
+            Ok(Part { snapshot: saved.id.to_hex().to_string(), files, bytes, digest })
         })
         .await
     }
 
-    /// Writes a volume's snapshot as a stream. Blocks until the reader has taken everything.
-    ///
-    /// # Errors
-    /// When the store or the library fails, or the reader goes away.
-    pub async fn write_stream(&self, snapshot: &str, mut sink: impl Write + Send + 'static) -> Result<(), VaultError> {
-        let snapshot = snapshot.to_owned();
-        self.blocking(move |vault, repository| {
-            let repository = vault.open(repository)?;
-            let mut entries = Vec::new();
-            let mut nodes = Vec::new();
-            for item in tree(&repository, &snapshot)? {
-                let (path, node) = item?;
-                if let Some(entry) = entry_of(&path, &node) {
-                    entries.push(entry);
-                    nodes.push(node);
-                }
-            }
-            files::write_listing(&mut sink, &entries).map_err(gone)?;
-            let mut digest = TreeDigest::default();
-            for (entry, node) in entries.iter().zip(&nodes) {
-                if matches!(entry.kind, Kind::File { .. }) {
-                    let mut hashed = Hashed { sink: &mut sink, hash: sha2::Digest::new() };
-                    copy_file(&repository, node, &mut hashed)?;
-                    let content = sha2::Digest::finalize(hashed.hash);
-                    digest.add(entry, Some(&content));
-                } else {
-                    digest.add(entry, None);
-                }
-            }
-            files::write_line(&mut sink, &files::Trailer { digest: digest.finish() }).map_err(gone)?;
-            sink.flush().map_err(gone)
-        })
-        .await
-    }
-
-    /// Names of every file below the repository that these snapshots need: packs, and the snapshots themselves.
-    ///
-    /// # Errors
-    /// When a tree can't be read: then the snapshot is damaged, and the error says where.
-    pub async fn needed_by(&self, snapshots: &[String]) -> Result<BTreeSet<String>, VaultError> {
-        let snapshots = snapshots.to_vec();
-        self.blocking(move |vault, repository| {
-            let repository = vault.open(repository)?;
-            let mut names = BTreeSet::new();
-            let mut add = |pack: String| names.insert(format!("data/{}/{pack}", &pack[..2]));
-            let mut kept = Vec::new();
-            for id in &snapshots {
-                kept.push(format!("snapshots/{id}"));
-                let root: SnapshotFile = one_snapshot(&repository, id)?;
-                add(repository.get_index_entry(&root.tree)?.pack.to_hex().to_string());
-                for item in tree(&repository, id)? {
-                    let (_, node) = item?;
-                    if let Some(subtree) = &node.subtree {
-                        add(repository.get_index_entry(subtree)?.pack.to_hex().to_string());
-                    }
-                    for blob in node.content.iter().flatten() {
-                        add(repository.get_index_entry(blob)?.pack.to_hex().to_string());
-                    }
-                }
-            }
-            names.extend(kept);
-            Ok(names)
-        })
-        .await
-    }
-
-    /// Reads a JSON document of the vault, or `None` where there is none.
-    ///
-    /// # Errors
-    /// When the store fails or the document is not what is expected.
-    pub async fn read_json<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, VaultError> {
-        match self.store.get(&self.bucket, key).await {
-            Ok(body) => serde_json::from_slice(&body)
-                .map(Some)
-                .map_err(|e| VaultError::Malformed { key: key.to_owned(), detail: e.to_string() }),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Writes a JSON document of the vault.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn write_json(&self, key: &str, value: &(impl Serialize + Sync)) -> Result<(), StoreError> {
-        let body = serde_json::to_vec_pretty(value)
-            .map_err(|e| StoreError::Other { what: key.to_owned(), detail: e.to_string() })?;
-        self.store.put(&self.bucket, key, body.into()).await
-    }
-
-    fn open(&self, repository: Repository<()>) -> Result<Indexed, Box<RusticError>> {
-        repository.open(&Credentials::password(&self.password.0)).and_then(Repository::<OpenStatus>::to_indexed)
-    }
-
-    /// Runs blocking work on this repository.
+    /// Runs work that blocks on a thread that may.
     async fn blocking<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Self, Repository<()>) -> Result<T, Box<RusticError>> + Send + 'static,
+        work: impl FnOnce(Self, Handle) -> Result<T, VaultError> + Send + 'static,
     ) -> Result<T, VaultError> {
-        let vault = self.clone();
-        let backend = Backend::new(self.store.clone(), self.bucket.clone(), layout::repository(&self.system));
-        let done = tokio::task::spawn_blocking(move || {
-            let backends = RepositoryBackends::new(Arc::new(backend), None);
-            // No cache: the container's file system is read-only, and the store is near.
-            let options = RepositoryOptions::default().no_cache(true);
-            Repository::new(&options, &backends).and_then(|repository| work(&vault, repository))
-        });
-        match done.await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(self.sort(&error)),
-            Err(panic) => Err(self.repository_error(&panic.to_string())),
+        let (vault, runtime) = (self.clone(), Handle::current());
+        tokio::task::spawn_blocking(move || work(vault, runtime)).await?
+    }
+
+    fn backend(&self, runtime: &Handle, seal: Option<Arc<Seal>>) -> StoreBackend {
+        StoreBackend {
+            store: self.store.clone(),
+            bucket: self.bucket.clone(),
+            prefix: layout::repository(&self.system),
+            runtime: runtime.clone(),
+            seal,
         }
     }
 
-    /// A failure of the store below the library is a failure of the store.
-    fn sort(&self, error: &RusticError) -> VaultError {
-        let mut source = std::error::Error::source(error);
-        while let Some(cause) = source {
-            if let Some(store) = cause.downcast_ref::<StoreError>() {
-                return VaultError::Store(store.clone());
+    fn repository(&self, runtime: &Handle, seal: Option<Arc<Seal>>) -> Result<Repository<()>, VaultError> {
+        // A cache would be a second copy on a disk that nobody guards.
+        let mut options = RepositoryOptions::default();
+        options.no_cache = true;
+        let backends = RepositoryBackends::new(Arc::new(self.backend(runtime, seal)), None);
+        Ok(Repository::new(&options, &backends)?)
+    }
+
+    fn open(&self, runtime: &Handle, seal: Option<Arc<Seal>>) -> Result<Repository<OpenStatus>, VaultError> {
+        Ok(self.repository(runtime, seal)?.open(&self.credentials()?)?)
+    }
+
+    fn credentials(&self) -> Result<Credentials, VaultError> {
+        let key: RepositoryKey =
+            serde_json::from_str(&self.key).map_err(|error| VaultError::Stream(error.into()))?;
+        Ok(Credentials::Masterkey(key))
+    }
+}
+
+/// The archiver counts what it kept; this is what it was given.
+fn compare(saved: &SnapshotFile, totals: &Totals) -> Result<(), String> {
+    let kept = saved.summary.as_ref().map(|kept| (kept.total_files_processed, kept.total_bytes_processed));
+    let given = (totals.files + totals.links, totals.bytes);
+    if kept == Some(given) {
+        Ok(())
+    } else {
+        Err(format!("of {given:?} files and bytes, {kept:?} were kept"))
+    }
+}
+
+/// Documents take the same way as volumes, so that there is one.
+fn stream_of(mut documents: Vec<Document>) -> Result<Vec<u8>, VaultError> {
+    documents.sort_by(|a, b| path_order(a.path.as_bytes(), b.path.as_bytes()));
+    let mut out = Vec::new();
+    let mut sender = Sender::new(&mut out);
+    let directory = |path: &str| Meta { path: path.into(), mode: 0o755, ..Meta::default() };
+    sender.directory(&directory(""))?;
+    let mut sent: BTreeSet<&str> = BTreeSet::new();
+    for document in &documents {
+        let path = document.path.as_str();
+        for (slash, _) in path.match_indices('/') {
+            if sent.insert(&path[..slash]) {
+                sender.directory(&directory(&path[..slash]))?;
             }
-            source = cause.source();
         }
-        self.repository_error(&error.to_string())
-    }
-
-    fn repository_error(&self, detail: &str) -> VaultError {
-        let detail = detail.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(400).collect();
-        VaultError::Repository { system: self.system.clone(), detail }
-    }
-
-    fn stream_error(&self, what: &str, error: &std::io::Error) -> VaultError {
-        VaultError::Stream { what: format!("{}/{what}", self.system), detail: error.to_string() }
-    }
-}
-
-type Indexed = Repository<IndexedFullStatus>;
-
-fn one_snapshot(repository: &Indexed, id: &str) -> Result<SnapshotFile, Box<RusticError>> {
-    repository.get_snapshot_from_str(id, |_| true)
-}
-
-/// Everything below the root of a snapshot; paths relative to it, in the order of the stream.
-fn tree<'a>(
-    repository: &'a Indexed,
-    snapshot: &str,
-) -> Result<impl Iterator<Item = Result<(PathBuf, Node), Box<RusticError>>> + 'a, Box<RusticError>> {
-    let snapshot = one_snapshot(repository, snapshot)?;
-    let root = snapshot.paths.iter().next().cloned().unwrap_or_default();
-    let node = repository.node_from_snapshot_and_path(&snapshot, root.trim_start_matches('/'))?;
-    repository.ls(&node, &LsOptions::default()).map(|items| items.collect::<Vec<_>>().into_iter())
-}
-
-fn copy_file(repository: &Indexed, node: &Node, sink: &mut impl Write) -> Result<(), Box<RusticError>> {
-    let file = repository.open_file(node)?;
-    let size = usize::try_from(node.meta.size).unwrap_or(usize::MAX);
-    let mut at = 0;
-    while at < size {
-        let bytes = repository.read_file_at(&file, at, READ_AT_ONCE.min(size - at))?;
-        if bytes.is_empty() {
-            return Err(gone(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "a file is shorter than recorded")));
+        if !sent.insert(path) {
+            return Err(VaultError::Document(path.to_owned()));
         }
-        sink.write_all(&bytes).map_err(gone)?;
-        at += bytes.len();
+        let meta = Meta {
+            path: path.into(),
+            mode: 0o644,
+            size: document.body.len() as u64,
+            // No time: what did not change is then the same file, in the same tree, and costs nothing.
+            ..Meta::default()
+        };
+        sender.file(&meta, |content| content.write_all(&document.body))?;
     }
-    Ok(())
-}
-
-fn gone(error: std::io::Error) -> Box<RusticError> {
-    RusticError::with_source(rustic_core::ErrorKind::InputOutput, "the stream failed", error)
-}
-
-fn entry_of(path: &Path, node: &Node) -> Option<Entry> {
-    let kind = match &node.node_type {
-        NodeType::File => Kind::File { size: node.meta.size },
-        NodeType::Dir => Kind::Folder,
-        link @ NodeType::Symlink { .. } => Kind::Link { target: link.to_link().display().to_string() },
-        _ => return None,
-    };
-    let meta = &node.meta;
-    Some(Entry {
-        path: path.display().to_string(),
-        kind,
-        mode: unix_mode(meta.mode.unwrap_or(0o644)),
-        uid: meta.uid.unwrap_or(0),
-        gid: meta.gid.unwrap_or(0),
-        mtime: meta.mtime.map_or(0, |t| i64::try_from(t.as_nanosecond()).unwrap_or(0)),
-    })
-}
-
-/// The entries of documents, with the folders they lie in.
-fn with_folders(documents: &[Document]) -> Vec<Entry> {
-    let entry = |path: &str, kind, mode| Entry { path: path.to_owned(), kind, mode, uid: 0, gid: 0, mtime: 0 };
-    let mut folders = BTreeSet::new();
-    for document in documents {
-        for (at, _) in document.path.match_indices('/') {
-            folders.insert(&document.path[..at]);
-        }
-    }
-    let files = documents.iter().map(|d| entry(&d.path, Kind::File { size: d.body.len() as u64 }, 0o600));
-    let mut entries: Vec<Entry> = folders.into_iter().map(|f| entry(f, Kind::Folder, 0o700)).chain(files).collect();
-    entries.sort_by(|a, b| Path::new(&a.path).cmp(Path::new(&b.path)));
-    entries
-}
-
-/// Passes bytes on and hashes them.
-struct Hashed<'a, W> {
-    sink: &'a mut W,
-    hash: sha2::Sha256,
-}
-
-impl<W: Write> Write for Hashed<'_, W> {
-    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
-        let written = self.sink.write(buffer)?;
-        sha2::Digest::update(&mut self.hash, &buffer[..written]);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.sink.flush()
-    }
+    sender.finish()?;
+    Ok(out)
 }

@@ -17,10 +17,12 @@ use crate::context::{Ctx, Error};
 /// Runs until the process is told to stop.
 pub async fn run(ctx: Arc<Ctx>) {
     let points: Api<RecoveryPoint> = Api::all(ctx.client.clone());
-    let controller = Controller::new(Api::<BackupPolicy>::all(ctx.client.clone()), watcher::Config::default())
-        .watches(points, watcher::Config::default(), |point| {
-            point.namespace().map(|namespace| ObjectRef::new(&point.spec.policy).within(&namespace))
-        });
+    let controller =
+        Controller::new(Api::<BackupPolicy>::all(ctx.client.clone()), watcher::Config::default()).watches(
+            points,
+            watcher::Config::default(),
+            |point| point.namespace().map(|namespace| ObjectRef::new(&point.spec.policy).within(&namespace)),
+        );
     super::drive("BackupPolicy", controller, ctx, reconcile).await;
 }
 

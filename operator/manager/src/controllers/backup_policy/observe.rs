@@ -17,7 +17,8 @@ pub(super) async fn observe(ctx: &Ctx, object: &BackupPolicy) -> Result<Observed
     let own = centres.iter().find(|c| c.name_any() == ctx.centre);
     let points = ctx.api::<RecoveryPoint>(&namespace).list(&ListParams::default()).await?;
     let claims = ctx.api::<PersistentVolumeClaim>(&namespace).list(&ListParams::default()).await?;
-    let bound = |c: &PersistentVolumeClaim| c.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Bound");
+    let bound =
+        |c: &PersistentVolumeClaim| c.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Bound");
     // Until the right to be active is held in a register, production is where systems are active.
     let active_here = own.is_some_and(|c| c.spec.role == CentreRole::Production);
     let (bucket_errors, store_error) = match own {
@@ -37,7 +38,11 @@ pub(super) async fn observe(ctx: &Ctx, object: &BackupPolicy) -> Result<Observed
     })
 }
 
-async fn buckets(ctx: &Ctx, centre: &Centre, policy: &BackupPolicy) -> (Vec<(usize, String)>, Option<String>) {
+async fn buckets(
+    ctx: &Ctx,
+    centre: &Centre,
+    policy: &BackupPolicy,
+) -> (Vec<(usize, String)>, Option<String>) {
     let store = match ctx.stores.open(centre).await {
         Ok(store) => store,
         Err(error) => return (Vec::new(), Some(error.to_string())),

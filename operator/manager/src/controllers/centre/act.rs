@@ -58,8 +58,12 @@ fn failed(centre: &Centre, error: &StoreAccess) -> Outcome {
     let (reason, field) = match error {
         StoreAccess::Credentials(_) => ("CredentialsMissing", None),
         StoreAccess::Centre(_) => ("Incomplete", None),
-        StoreAccess::Store(StoreError::Unreachable { .. }) => ("StoreUnreachable", Some("spec.store.endpoint")),
-        StoreAccess::Store(StoreError::Denied { .. }) => ("AccessDenied", Some("spec.store.credentialsSecretRef")),
+        StoreAccess::Store(StoreError::Unreachable { .. }) => {
+            ("StoreUnreachable", Some("spec.store.endpoint"))
+        }
+        StoreAccess::Store(StoreError::Denied { .. }) => {
+            ("AccessDenied", Some("spec.store.credentialsSecretRef"))
+        }
         StoreAccess::Store(StoreError::NoSuchBucket { .. }) => ("BucketMissing", Some("spec.store.bucket")),
         StoreAccess::Store(_) => ("StoreWrong", Some("spec.store")),
     };

@@ -41,7 +41,8 @@ async fn usage(ctx: &Ctx, namespace: &str) -> Result<Usage, String> {
     let kind = GroupVersionKind::gvk("metrics.k8s.io", "v1beta1", "PodMetrics");
     let resource = ApiResource::from_gvk_with_plural(&kind, "pods");
     let api: Api<DynamicObject> = Api::namespaced_with(ctx.client.clone(), namespace, &resource);
-    let readings = api.list(&ListParams::default()).await.map_err(|e| format!("metrics.k8s.io does not answer: {e}"))?;
+    let readings =
+        api.list(&ListParams::default()).await.map_err(|e| format!("metrics.k8s.io does not answer: {e}"))?;
     let read: BTreeMap<String, Usage> =
         readings.into_iter().filter_map(|r| Some((r.name_any(), sum(&r.data["containers"])?))).collect();
     let mut total = Usage::default();
@@ -56,7 +57,8 @@ async fn usage(ctx: &Ctx, namespace: &str) -> Result<Usage, String> {
 fn sum(containers: &serde_json::Value) -> Option<Usage> {
     let mut total = Usage::default();
     for container in containers.as_array()? {
-        let read = |what: &str| quantity::parse(&Quantity(container["usage"][what].as_str()?.to_owned())).ok();
+        let read =
+            |what: &str| quantity::parse(&Quantity(container["usage"][what].as_str()?.to_owned())).ok();
         total.cpu += read("cpu")?;
         total.memory += read("memory")?;
     }

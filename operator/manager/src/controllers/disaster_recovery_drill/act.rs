@@ -38,7 +38,8 @@ pub(super) async fn act(ctx: &Ctx, seen: &Observed, plan: &Plan) -> Outcome {
 /// Server-side apply owns exactly the finalizers that are named: none means that ours goes.
 async fn finalizers(ctx: &Ctx, drill: &DisasterRecoveryDrill, names: &[&str]) -> Result<(), String> {
     let api = ctx.api::<DisasterRecoveryDrill>(&drill.namespace().unwrap_or_default());
-    let mut kept: Vec<&str> = drill.finalizers().iter().map(String::as_str).filter(|f| *f != FINALIZER).collect();
+    let mut kept: Vec<&str> =
+        drill.finalizers().iter().map(String::as_str).filter(|f| *f != FINALIZER).collect();
     kept.extend(names);
     // The version makes it fail rather than bring back an object that is gone meanwhile.
     let patch = json!({"metadata": {"finalizers": kept, "resourceVersion": drill.resource_version(), "uid": drill.uid()}});
@@ -63,23 +64,26 @@ async fn prepare(ctx: &Ctx, seen: &Observed) -> Result<String, String> {
 fn walls(ctx: &Ctx, drill: &DisasterRecoveryDrill, namespace: &str, point: &str) -> Vec<Value> {
     let labels = json!({"app.kubernetes.io/managed-by": "tripod", DRILL_LABEL: drill.uid()});
     let meta = |name: &str| json!({"name": name, "namespace": namespace, "labels": labels});
-    let policy = |name: &str, spec: Value| {
-        json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": meta(name), "spec": spec})
-    };
-    let gateway = json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": ctx.namespace}}});
-    let account = |name: &str| {
-        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta(name), "automountServiceAccountToken": false})
-    };
+    let policy = |name: &str, spec: Value| json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": meta(name), "spec": spec});
+    let gateway =
+        json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": ctx.namespace}}});
+    let account = |name: &str| json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta(name), "automountServiceAccountToken": false});
     vec![
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace,
             "labels": {"app.kubernetes.io/managed-by": "tripod", DRILL_LABEL: drill.uid(),
                 "pod-security.kubernetes.io/enforce": "baseline"},
             "annotations": {RESTORE_SYSTEM: drill.namespace(), RESTORE_POINT: point, "tripod.cloud/drill-name": drill.name_any()}}}),
-        policy("isolated", json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress"],
+        policy(
+            "isolated",
+            json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress"],
             "ingress": [{"from": [{"podSelector": {}}]}], "egress": [{"to": [{"podSelector": {}}]},
-                {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}]})),
-        policy("movers", json!({"podSelector": {"matchLabels": {"tripod.cloud/mover": "true"}}, "policyTypes": ["Egress"],
-            "egress": [{"to": [gateway], "ports": [{"port": 8443, "protocol": "TCP"}]}]})),
+                {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}]}),
+        ),
+        policy(
+            "movers",
+            json!({"podSelector": {"matchLabels": {"tripod.cloud/mover": "true"}}, "policyTypes": ["Egress"],
+            "egress": [{"to": [gateway], "ports": [{"port": 8443, "protocol": "TCP"}]}]}),
+        ),
         account("tripod-mover"),
         account("tripod-restorer"),
         json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": meta("tripod-restorer"),

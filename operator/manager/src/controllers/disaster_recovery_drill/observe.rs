@@ -39,7 +39,12 @@ pub(super) async fn observe(ctx: &Ctx, object: &DisasterRecoveryDrill) -> Result
     let buckets: Vec<String> = match &manifest {
         Some(manifest) => manifest.buckets.keys().cloned().collect(),
         // The point is gone; what the drill made for it still has to go.
-        None => seen.points.iter().find(|p| p.name_any() == point).map(|p| p.spec.buckets.clone()).unwrap_or_default(),
+        None => seen
+            .points
+            .iter()
+            .find(|p| p.name_any() == point)
+            .map(|p| p.spec.buckets.clone())
+            .unwrap_or_default(),
     };
     for bucket in &buckets {
         seen.scratch_bucket_exists |= vault.store.has_bucket(&names::scratch_bucket(object, bucket)).await?;

@@ -17,10 +17,9 @@ use tripod_replication::replica::{self, Replica};
 
 use super::names;
 use crate::context::Ctx;
-use crate::controllers::mover_job::{Mover, VOLUME};
+use crate::controllers::mover_job::Mover;
 use crate::stores::replica_at;
-use crate::vault::layout;
-use crate::vault::repository::SystemVault;
+use crate::vault::{SystemVault, layout};
 
 /// The configuration was applied.
 pub(super) const CONFIGURED: &str = "tripod.cloud/configured";
@@ -78,12 +77,20 @@ pub(super) async fn restore(
         mark(ctx, &from.namespace, CONFIGURED).await?;
     }
     for claim in volumes {
-        let words = ["pull", claim, VOLUME].map(str::to_owned).to_vec();
+        let words = ["pull", "--replace"].map(str::to_owned).to_vec();
         let name = names::restore_job(claim);
-        let mover =
-            Mover { name: &name, namespace: &from.namespace, claim, words, restores: true, labels: json!({}) };
+        let mover = Mover {
+            name: &name,
+            namespace: &from.namespace,
+            claim,
+            words,
+            restores: true,
+            labels: json!({}),
+        };
         let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("batch", "v1", "Job"));
-        ctx.apply_value(&ctx.client, &kind, &mover.job(ctx)).await.map_err(|e| format!("mover {name}: {e}"))?;
+        ctx.apply_value(&ctx.client, &kind, &mover.job(ctx))
+            .await
+            .map_err(|e| format!("mover {name}: {e}"))?;
     }
     for bucket in buckets {
         fill(ctx, drill, &from, bucket).await.map_err(|e| format!("bucket {bucket}: {e}"))?;
@@ -104,7 +111,8 @@ async fn apply_stage(ctx: &Ctx, from: &Source, stage: Stage) -> Result<(), Strin
     let client = ctx.acting_as(&from.namespace, RESTORER).map_err(|e| e.to_string())?;
     let documents = from.vault.read_documents(&part.snapshot).await.map_err(|e| e.to_string())?;
     for document in documents {
-        let object: Value = serde_json::from_slice(&document.body).map_err(|e| format!("{}: {e}", document.path))?;
+        let object: Value =
+            serde_json::from_slice(&document.body).map_err(|e| format!("{}: {e}", document.path))?;
         let Some((of, object)) = isolate(&object, &from.namespace) else { continue };
         if of != stage {
             continue;
@@ -135,13 +143,18 @@ async fn fill(ctx: &Ctx, drill: &DisasterRecoveryDrill, from: &Source, bucket: &
     if let Some((key, error)) = tally.failed.first() {
         return Err(format!("{key}: {error}"));
     }
-    let found = replica::verify(&scratch, &tally.versions, &Counter::default()).await.map_err(|e| e.to_string())?;
+    let found =
+        replica::verify(&scratch, &tally.versions, &Counter::default()).await.map_err(|e| e.to_string())?;
     if let Some((key, finding)) = found.first() {
         return Err(format!("{key}: {finding}"));
     }
     let expected = from.manifest.buckets.get(bucket).map(|part| part.digest.clone()).unwrap_or_default();
     let digest = replica::digest(&tally.versions);
-    if digest == expected { Ok(()) } else { Err(format!("read back {digest}, the recovery point has {expected}")) }
+    if digest == expected {
+        Ok(())
+    } else {
+        Err(format!("read back {digest}, the recovery point has {expected}"))
+    }
 }
 
 /// How far the workloads of the namespace are.
@@ -152,7 +165,10 @@ pub(super) async fn workloads(ctx: &Ctx, namespace: &str) -> Result<BTreeMap<Str
     let mut add = |kind: &str, name: String, wanted: i32, ready: i32, current: bool| {
         let words = format!("{ready} of {wanted} ready");
         let done = current && ready >= wanted;
-        found.insert(format!("{kind}/{name}"), if done { Progress::Done(words) } else { Progress::Running(words) });
+        found.insert(
+            format!("{kind}/{name}"),
+            if done { Progress::Done(words) } else { Progress::Running(words) },
+        );
     };
     for d in Api::<Deployment>::namespaced(client.clone(), namespace).list(&all).await? {
         let status = d.status.clone().unwrap_or_default();

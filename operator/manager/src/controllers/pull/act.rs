@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use kube::api::{ObjectMeta, PostParams};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use tripod_crds::recovery_point::CopyState;
 use tripod_crds::{Centre, RecoveryPoint, RecoveryPointSpec};
 use tripod_domain::manifest::{CopyRecord, PointManifest};
@@ -16,8 +16,7 @@ use tripod_replication::replica;
 
 use crate::context::{Ctx, Error};
 use crate::stores::replica_at;
-use crate::vault::layout;
-use crate::vault::repository::SystemVault;
+use crate::vault::{SystemVault, layout};
 
 pub(super) async fn act(ctx: &Ctx, centre: &Centre, seen: &Observed, step: &Step) -> Result<(), Error> {
     match step {
@@ -77,13 +76,18 @@ async fn copy(
         bytes += tally.bytes;
         tracing::info!(point = key.point, from, folder, tally.copied, tally.skipped, tally.bytes, "pulled");
         if let Some(file) = tally.damaged.first() {
-            return Err(Error::Other(format!("{from} has {} damaged files, for instance {file}", tally.damaged.len())));
+            return Err(Error::Other(format!(
+                "{from} has {} damaged files, for instance {file}",
+                tally.damaged.len()
+            )));
         }
     }
     for bucket in manifest.buckets.keys() {
         copy_bucket(centre, &source_centre, &source, vault, key, bucket, &progress).await?;
     }
-    for name in source.store.list(&source.bucket, &format!("{}{}/", layout::points(&key.system), key.point)).await? {
+    for name in
+        source.store.list(&source.bucket, &format!("{}{}/", layout::points(&key.system), key.point)).await?
+    {
         if !name.key.ends_with("/manifest.json") {
             let body = source.store.get(&source.bucket, &name.key).await?;
             vault.store.put(&vault.bucket, &name.key, body).await?;
@@ -95,7 +99,8 @@ async fn copy(
 }
 
 fn place(vault: &SystemVault) -> Place {
-    Place { store: vault.store.clone(), bucket: vault.bucket.clone(), prefix: layout::repository(&vault.system) }
+    let prefix = format!("{}/", layout::repository(&vault.system));
+    Place { store: vault.store.clone(), bucket: vault.bucket.clone(), prefix }
 }
 
 async fn copy_bucket(
@@ -124,11 +129,15 @@ async fn copy_bucket(
 }
 
 /// What this centre holds of a bucket, from the inventories of all its points.
-async fn held(vault: &SystemVault, bucket: &str) -> Result<BTreeMap<(String, String), replica::Version>, Error> {
+async fn held(
+    vault: &SystemVault,
+    bucket: &str,
+) -> Result<BTreeMap<(String, String), replica::Version>, Error> {
     let mut known = BTreeMap::new();
     for point in vault.store.list_directories(&vault.bucket, &layout::records(&vault.system)).await? {
         match vault.store.get(&vault.bucket, &layout::inventory(&vault.system, &point, bucket)).await {
-            Ok(text) => known.extend(replica::decode(&text)?.into_iter().map(|v| ((v.key.clone(), v.etag.clone()), v))),
+            Ok(text) => known
+                .extend(replica::decode(&text)?.into_iter().map(|v| ((v.key.clone(), v.etag.clone()), v))),
             Err(error) if error.is_not_found() => {}
             Err(error) => return Err(error.into()),
         }
@@ -137,7 +146,12 @@ async fn held(vault: &SystemVault, bucket: &str) -> Result<BTreeMap<(String, Str
 }
 
 /// Reads every byte the point needs. `Some` says what is damaged or missing; an error says nothing about it.
-async fn verify(ctx: &Ctx, centre: &Centre, vault: &SystemVault, manifest: &PointManifest) -> Result<Option<String>, Error> {
+async fn verify(
+    ctx: &Ctx,
+    centre: &Centre,
+    vault: &SystemVault,
+    manifest: &PointManifest,
+) -> Result<Option<String>, Error> {
     let progress = Progress::default();
     let place = place(vault);
     // Indexes and keys first: what they say decides what else is needed.
@@ -147,8 +161,11 @@ async fn verify(ctx: &Ctx, centre: &Centre, vault: &SystemVault, manifest: &Poin
         damage.extend(tally.damaged.into_iter().chain(tally.missing));
     }
     if damage.is_empty() {
-        match vault.needed_by(&manifest.snapshots()).await {
-            Ok(needed) => {
+        match vault.packs_of(&manifest.snapshots()).await {
+            Ok(packs) => {
+                let packs = packs.into_iter().map(|pack| format!("data/{}/{pack}", &pack[..2]));
+                let snapshots = manifest.snapshots().into_iter().map(|id| format!("snapshots/{id}"));
+                let needed: BTreeSet<String> = packs.chain(snapshots).collect();
                 let tally = addressed::verify(&place, "", Some(&needed), &progress).await?;
                 damage.extend(tally.damaged.into_iter().chain(tally.missing));
             }

@@ -18,7 +18,12 @@ pub(super) async fn observe(ctx: &Ctx, centre: &Centre) -> Result<Observed, Erro
         Some(name) => offered_by(ctx, name).await,
     };
     if let Err(error) = &offered {
-        tracing::warn!(centre = centre.metadata.name, from = centre.spec.pull_from, error, "the source can't be read");
+        tracing::warn!(
+            centre = centre.metadata.name,
+            from = centre.spec.pull_from,
+            error,
+            "the source can't be read"
+        );
     }
     let verify_interval = SignedDuration::from_secs(centre.spec.verify_interval_seconds.into());
     Ok(Observed { offered, records, verify_interval })

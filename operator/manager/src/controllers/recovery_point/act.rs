@@ -14,15 +14,16 @@ use tripod_replication::{Created, Progress};
 
 use super::{POINT_LABEL, gather};
 use crate::context::Ctx;
-use crate::controllers::mover_job::{Mover, VOLUME};
+use crate::controllers::mover_job::Mover;
 use crate::stores::replica_at;
-use crate::vault::layout;
-use crate::vault::repository::SystemVault;
+use crate::vault::{SystemVault, layout};
 
 pub(super) async fn act(ctx: &Ctx, seen: &Observed, plan: &Plan) -> Outcome {
     let result = match plan {
         Plan::Watch | Plan::Fail { .. } => return Outcome::default(),
-        Plan::Gather { objects, launch, buckets, .. } => gather_parts(ctx, seen, *objects, launch, buckets).await,
+        Plan::Gather { objects, launch, buckets, .. } => {
+            gather_parts(ctx, seen, *objects, launch, buckets).await
+        }
         Plan::Seal(manifest) => match seal(ctx, manifest).await {
             Ok(()) => return Outcome { sealed: true, error: None },
             Err(error) => Err(error),
@@ -58,12 +59,20 @@ async fn gather_parts(
         archive_objects(ctx, &vault, &point).await?;
     }
     for bucket in buckets {
-        copy_bucket(ctx, &centre, &vault, &point, bucket).await.map_err(|e| format!("bucket {bucket}: {e}"))?;
+        copy_bucket(ctx, &centre, &vault, &point, bucket)
+            .await
+            .map_err(|e| format!("bucket {bucket}: {e}"))?;
     }
     Ok(())
 }
 
-async fn launch_mover(ctx: &Ctx, seen: &Observed, system: &str, point: &str, claim: &str) -> Result<(), String> {
+async fn launch_mover(
+    ctx: &Ctx,
+    seen: &Observed,
+    system: &str,
+    point: &str,
+    claim: &str,
+) -> Result<(), String> {
     let name = mover_name(point, claim);
     if seen.movers.get(claim) == Some(&MoverState::Succeeded) {
         // It succeeded and its part is not there: it has to run again, under the same name.
@@ -71,7 +80,7 @@ async fn launch_mover(ctx: &Ctx, seen: &Observed, system: &str, point: &str, cla
         jobs.delete(&name, &DeleteParams::background()).await.map_err(|e| format!("mover {name}: {e}"))?;
         return Ok(());
     }
-    let words = ["push", point, claim, VOLUME].map(str::to_owned).to_vec();
+    let words = ["push", "--point", point].map(str::to_owned).to_vec();
     let labels = json!({POINT_LABEL: point});
     let job = Mover { name: &name, namespace: system, claim, words, restores: false, labels }.job(ctx);
     let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("batch", "v1", "Job"));
@@ -81,7 +90,12 @@ async fn launch_mover(ctx: &Ctx, seen: &Observed, system: &str, point: &str, cla
 async fn archive_objects(ctx: &Ctx, vault: &SystemVault, point: &str) -> Result<(), String> {
     let (documents, refused) = gather::objects(ctx, &vault.system).await?;
     if !refused.is_empty() {
-        tracing::info!(system = vault.system, point, ?refused, "kinds that tripod-backup may not list are left out");
+        tracing::info!(
+            system = vault.system,
+            point,
+            ?refused,
+            "kinds that tripod-backup may not list are left out"
+        );
     }
     let part = vault.archive_documents(point, documents).await.map_err(|e| e.to_string())?;
     let key = layout::objects_part(&vault.system, point);
@@ -90,7 +104,13 @@ async fn archive_objects(ctx: &Ctx, vault: &SystemVault, point: &str) -> Result<
 
 /// Brings every version that is now in the bucket into the replica bucket of this centre. What an earlier point
 /// brought there is not copied again.
-async fn copy_bucket(ctx: &Ctx, centre: &Centre, vault: &SystemVault, point: &str, bucket: &str) -> Result<(), String> {
+async fn copy_bucket(
+    ctx: &Ctx,
+    centre: &Centre,
+    vault: &SystemVault,
+    point: &str,
+    bucket: &str,
+) -> Result<(), String> {
     let live = Replica { store: vault.store.clone(), bucket: bucket.to_owned(), prefix: String::new() };
     let kept = replica_at(centre, vault.store.clone(), &vault.system, bucket);
     let versions = replica::inventory(&live).await.map_err(|e| e.to_string())?;
@@ -99,16 +119,27 @@ async fn copy_bucket(ctx: &Ctx, centre: &Centre, vault: &SystemVault, point: &st
     let tally = replica::copy(&live, &versions, &kept, &known, &progress).await;
     ctx.metrics.moved(&ctx.centre, "copy", progress.so_far().1);
     if let Some((key, error)) = tally.failed.first() {
-        return Err(format!("{} of {} objects could not be copied; {key}: {error}", tally.failed.len(), versions.len()));
+        return Err(format!(
+            "{} of {} objects could not be copied; {key}: {error}",
+            tally.failed.len(),
+            versions.len()
+        ));
     }
     let inventory = layout::inventory(&vault.system, point, bucket);
-    vault.store.put(&vault.bucket, &inventory, replica::encode(&tally.versions)).await.map_err(|e| e.to_string())?;
+    vault
+        .store
+        .put(&vault.bucket, &inventory, replica::encode(&tally.versions))
+        .await
+        .map_err(|e| e.to_string())?;
     let part = BucketPart {
         objects: tally.versions.len() as u64,
         bytes: tally.versions.iter().map(|v| v.size).sum(),
         digest: replica::digest(&tally.versions),
     };
-    vault.write_json(&layout::bucket_part(&vault.system, point, bucket), &part).await.map_err(|e| e.to_string())
+    vault
+        .write_json(&layout::bucket_part(&vault.system, point, bucket), &part)
+        .await
+        .map_err(|e| e.to_string())
 }
 
 /// What the newest point before this one has of the bucket, by key and content.

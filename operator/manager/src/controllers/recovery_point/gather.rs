@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tripod_domain::restore;
 
 use crate::context::Ctx;
-use crate::vault::repository::Document;
+use crate::vault::Document;
 
 /// The namespace's own account that reads what is backed up.
 const ACCOUNT: &str = "tripod-backup";
@@ -30,7 +30,8 @@ pub(super) async fn objects(ctx: &Ctx, namespace: &str) -> Result<(Vec<Document>
             }
             let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
             match list(&api, &resource.api_version, &resource.kind).await {
-                Ok(objects) => documents.extend(objects.into_iter().map(|o| document(&resource.plural, &resource.group, &o))),
+                Ok(objects) => documents
+                    .extend(objects.into_iter().map(|o| document(&resource.plural, &resource.group, &o))),
                 Err(kube::Error::Api(status)) if status.code == 403 => refused.push(resource.kind.clone()),
                 Err(kube::Error::Api(status)) if matches!(status.code, 404 | 405) => {}
                 Err(error) => return Err(format!("listing {}: {error}", resource.kind)),

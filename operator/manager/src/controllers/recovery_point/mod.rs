@@ -24,11 +24,14 @@ const POINT_LABEL: &str = "tripod.cloud/recovery-point";
 pub async fn run(ctx: Arc<Ctx>) {
     let jobs: Api<Job> = Api::all(ctx.client.clone());
     let movers = watcher::Config::default().labels(POINT_LABEL);
-    let controller = Controller::new(Api::<RecoveryPoint>::all(ctx.client.clone()), watcher::Config::default())
-        .watches(jobs, movers, |job| {
-            let point = job.labels().get(POINT_LABEL)?;
-            Some(ObjectRef::new(point).within(&job.namespace()?))
-        });
+    let controller = Controller::new(
+        Api::<RecoveryPoint>::all(ctx.client.clone()),
+        watcher::Config::default(),
+    )
+    .watches(jobs, movers, |job| {
+        let point = job.labels().get(POINT_LABEL)?;
+        Some(ObjectRef::new(point).within(&job.namespace()?))
+    });
     super::drive("RecoveryPoint", controller, ctx, reconcile).await;
 }
 
@@ -39,7 +42,8 @@ async fn reconcile(object: Arc<RecoveryPoint>, ctx: Arc<Ctx>) -> Result<SignedDu
     let before = object.status.as_ref().and_then(|s| s.phase);
     if before.is_none() && !matches!(plan, Plan::Watch) {
         // Movers are let in only while the point is Running: say so before one is started.
-        let status = recovery_point::status(&seen, &plan, &recovery_point::Outcome::default(), Timestamp::now());
+        let status =
+            recovery_point::status(&seen, &plan, &recovery_point::Outcome::default(), Timestamp::now());
         ctx.write_status(&ctx.api(&namespace), object.as_ref(), object.status.as_ref(), &status).await?;
         return Ok(SignedDuration::from_millis(100));
     }
@@ -48,7 +52,13 @@ async fn reconcile(object: Arc<RecoveryPoint>, ctx: Arc<Ctx>) -> Result<SignedDu
     if status.phase != before {
         match status.phase {
             Some(PointPhase::Complete) => {
-                ctx.tell(&object.object_ref(&()), false, "Complete", "everything is in the vault of its origin").await;
+                ctx.tell(
+                    &object.object_ref(&()),
+                    false,
+                    "Complete",
+                    "everything is in the vault of its origin",
+                )
+                .await;
             }
             Some(PointPhase::Failed) => {
                 let why = status.conditions.iter().find(|c| c.type_ == "Ready").map(|c| c.message.clone());

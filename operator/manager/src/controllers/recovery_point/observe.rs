@@ -66,9 +66,9 @@ pub(super) async fn observe(ctx: &Ctx, object: &RecoveryPoint) -> Result<Observe
 
 /// Witnesses keep no copies. All others are asked side by side.
 async fn readings(ctx: &Ctx, centres: &[Centre], system: &str, point: &str) -> BTreeMap<String, Reading> {
-    let keepers = centres.iter().filter(|c| c.spec.role != CentreRole::Witness);
+    let keepers = centres.iter().filter(|c| c.spec.role != CentreRole::Witness).cloned();
     let asked = keepers.map(|centre| async move {
-        let reading = match tokio::time::timeout(PATIENCE, read(ctx, centre, system, point)).await {
+        let reading = match tokio::time::timeout(PATIENCE, read(ctx, &centre, system, point)).await {
             Ok(Ok(Some(record))) => Reading::Record(record),
             Ok(Ok(None)) => Reading::NoRecord,
             Ok(Err(error)) => Reading::Unreadable(error),
@@ -82,7 +82,9 @@ async fn readings(ctx: &Ctx, centres: &[Centre], system: &str, point: &str) -> B
 async fn read(ctx: &Ctx, centre: &Centre, system: &str, point: &str) -> Result<Option<CopyRecord>, String> {
     let store = ctx.stores.open(centre).await.map_err(|e: StoreAccess| e.to_string())?;
     match store.get(&centre.spec.store.bucket, &layout::record(system, point)).await {
-        Ok(body) => serde_json::from_slice(&body).map(Some).map_err(|e| format!("its record is malformed: {e}")),
+        Ok(body) => {
+            serde_json::from_slice(&body).map(Some).map_err(|e| format!("its record is malformed: {e}"))
+        }
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error.to_string()),
     }
