@@ -57,6 +57,8 @@ enum Command {
     },
     /// Build everything the lab is made of, and start nothing.
     Build,
+    /// Print the path of a program that the lab is made of: `kubectl`, `helm`, …
+    Program { program: String },
 }
 
 fn main() -> ExitCode {
@@ -103,6 +105,7 @@ fn run(arguments: &Arguments) -> Result<()> {
             let chosen = centre.as_ref().map_or(all, |centre| vec![centre.clone()]);
             chosen.iter().try_for_each(|centre| lab.load_image(centre, archive))?;
         }
+        Command::Program { program } => println!("{}", build::Binaries::locate()?.path(program).display()),
         Command::Build => {
             build::check_machine()?;
             build::ensure_packages(&progress)?;

@@ -60,6 +60,7 @@ pub fn ensure(centre: &CentreLayout, binaries: &Binaries, tls: bool) -> Result<S
         format!("--secret={}", root.secret_access_key),
         format!("--port=:{STORE_PORT}"),
         format!("--iam-dir={}", folder("s3-accounts")),
+        format!("--access-log={}", folder("log/versitygw-access.log")),
         "--keep-alive".to_owned(),
         "--quiet".to_owned(),
     ];

@@ -8,9 +8,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use tripod_crds::disaster_recovery_drill::{
     CheckResult, DrillPhase, ReportRef, Rto, TimelineEntry, Verdict as DrillVerdict,
 };
-use tripod_crds::recovery_point::CopyState;
 use tripod_crds::{DisasterRecoveryDrill, DisasterRecoveryDrillStatus, RecoveryPoint};
 
+use crate::backup_policy::is_verified_at;
 use crate::conditions::{self, Verdict};
 use crate::duration;
 
@@ -26,11 +26,22 @@ pub enum Progress {
     Done(String),
 }
 
+/// Whose task a drill is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Server {
+    /// This operator's: it serves the centre that the drill names.
+    Here,
+    /// That of another centre's operator, in its own cluster.
+    Elsewhere(String),
+    /// No Centre has that name; these exist.
+    Nobody(Vec<String>),
+}
+
 /// What was read before deciding. Fields that the phase does not need are left at their default.
 #[derive(Clone, Debug)]
 pub struct Observed {
     pub drill: DisasterRecoveryDrill,
-    pub centre: String,
+    pub server: Server,
     /// Recovery points of the policy in the drill's namespace of this cluster.
     pub points: Vec<RecoveryPoint>,
     pub namespace_exists: bool,
@@ -50,8 +61,10 @@ pub struct Observed {
 /// The next step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Plan {
-    /// For another centre's operator.
+    /// Nothing is to be done, now or later.
     Ignore,
+    /// Not a task of this operator; the text says whose it is.
+    Leave(Verdict),
     /// Note the finalizer before anything else exists.
     Hold,
     /// Nothing to do yet; the text says what is awaited.
@@ -82,9 +95,6 @@ pub enum Plan {
 #[must_use]
 pub fn decide(seen: &Observed, now: Timestamp) -> Plan {
     let drill = &seen.drill;
-    if drill.spec.centre != seen.centre {
-        return Plan::Ignore;
-    }
     let held = drill.metadata.finalizers.as_ref().is_some_and(|f| f.iter().any(|f| f == FINALIZER));
     let nothing_left = !seen.namespace_exists && !seen.scratch_bucket_exists;
     if drill.metadata.deletion_timestamp.is_some() {
@@ -93,6 +103,9 @@ pub fn decide(seen: &Observed, now: Timestamp) -> Plan {
             (true, true) => Plan::Release,
             (true, false) => Plan::CleanUp,
         };
+    }
+    if let Some(verdict) = leave(seen) {
+        return Plan::Leave(verdict);
     }
     let phase = phase_of(drill);
     if matches!(phase, DrillPhase::Succeeded | DrillPhase::Failed) {
@@ -121,6 +134,23 @@ pub fn decide(seen: &Observed, now: Timestamp) -> Plan {
     }
 }
 
+fn leave(seen: &Observed) -> Option<Verdict> {
+    let centre = &seen.drill.spec.centre;
+    match &seen.server {
+        Server::Here => None,
+        Server::Elsewhere(server) => Some(Verdict::no(
+            "ServedElsewhere",
+            format!(
+                "centre {centre} is served by the operator of {server}: apply the drill in the cluster of {server}"
+            ),
+        )),
+        Server::Nobody(known) => Some(Verdict::no(
+            "UnknownCentre",
+            format!("spec.centre: no Centre is named {centre:?}; there are: {}", known.join(", ")),
+        )),
+    }
+}
+
 /// The persisted phase; a new drill is Pending.
 #[must_use]
 pub fn phase_of(drill: &DisasterRecoveryDrill) -> DrillPhase {
@@ -133,20 +163,21 @@ fn overdue(drill: &DisasterRecoveryDrill, now: Timestamp) -> bool {
 }
 
 fn choose(seen: &Observed) -> Plan {
-    let wanted = seen.drill.spec.recovery_point.as_ref();
+    let (wanted, centre) = (seen.drill.spec.recovery_point.as_ref(), &seen.drill.spec.centre);
     let verified = |p: &&RecoveryPoint| {
-        p.status.as_ref().and_then(|s| s.here) == Some(CopyState::Verified)
-            && wanted.is_none_or(|name| p.metadata.name.as_ref() == Some(name))
+        is_verified_at(p, centre) && wanted.is_none_or(|name| p.metadata.name.as_ref() == Some(name))
     };
     let newest = seen.points.iter().filter(verified).max_by_key(|p| p.spec.taken_at.0);
     match newest.and_then(|p| p.metadata.name.clone()) {
         Some(point) => Plan::Choose { point },
         None => Plan::Wait(match wanted {
-            Some(name) => format!("spec.recoveryPoint: {name} is not Verified at {}", seen.centre),
-            None => format!(
-                "spec.policy: no recovery point of {} is Verified at {}",
-                seen.drill.spec.policy, seen.centre
-            ),
+            Some(name) => format!("spec.recoveryPoint: {name} is not Verified at {centre}"),
+            None => {
+                format!(
+                    "spec.policy: no recovery point of {} is Verified at {centre}",
+                    seen.drill.spec.policy
+                )
+            }
         }),
     }
 }
@@ -224,6 +255,11 @@ pub fn status(
     now: Timestamp,
 ) -> DisasterRecoveryDrillStatus {
     let mut status = seen.drill.status.clone().unwrap_or_default();
+    if let Plan::Leave(verdict) = plan {
+        status.observed_generation = seen.drill.metadata.generation;
+        conditions::set(&mut status.conditions, "Ready", verdict, seen.drill.metadata.generation, now);
+        return status;
+    }
     let before = phase_of(&seen.drill);
     let next = if outcome.error.is_some() { before } else { next_phase(seen, plan, before) };
     status.observed_generation = seen.drill.metadata.generation;

@@ -3,6 +3,7 @@
 
 use super::*;
 use tripod_crds::disaster_recovery_drill::{Check, CheckJob, DrillMode};
+use tripod_crds::recovery_point::{CentreCopy, CopyState};
 use tripod_crds::{DisasterRecoveryDrillSpec, RecoveryPointSpec, RecoveryPointStatus};
 
 const START: i64 = 1_800_000_000;
@@ -27,7 +28,7 @@ fn seen() -> Observed {
     drill.metadata.creation_timestamp = Some(Time(at(0)));
     Observed {
         drill,
-        centre: "same-city".into(),
+        server: Server::Here,
         points: vec![
             point("old", -900, CopyState::Verified),
             point("new", -60, CopyState::Verified),
@@ -53,7 +54,14 @@ fn point(name: &str, taken: i64, here: CopyState) -> RecoveryPoint {
         buckets: vec!["files".into()],
     };
     let mut point = RecoveryPoint::new(name, spec);
-    point.status = Some(RecoveryPointStatus { here: Some(here), ..RecoveryPointStatus::default() });
+    let copy = CentreCopy {
+        centre: "same-city".into(),
+        state: here,
+        copied_at: None,
+        verified_at: None,
+        message: None,
+    };
+    point.status = Some(RecoveryPointStatus { centres: vec![copy], ..RecoveryPointStatus::default() });
     point
 }
 
@@ -161,8 +169,17 @@ fn waits_for_a_verified_point_and_says_so() {
 }
 
 #[test]
-fn other_centres_ignore_it() {
-    let mut world = seen();
-    world.centre = "remote".into();
-    assert_eq!(decide(&world, at(1)), Plan::Ignore);
+fn what_is_not_ours_is_left_and_said() {
+    for (server, words) in [
+        (Server::Elsewhere("same-city".into()), "apply the drill in the cluster of same-city"),
+        (Server::Nobody(vec!["remote".into()]), "spec.centre: no Centre is named"),
+    ] {
+        let mut world = Observed { server, ..seen() };
+        let plan = decide(&world, at(1));
+        let said = status(&world, &plan, &Outcome::default(), at(1));
+        assert!(said.conditions[0].message.contains(words), "{}", said.conditions[0].message);
+        assert_eq!((said.phase, said.timeline.len()), (None, 0));
+        world.drill.status = Some(said.clone());
+        assert_eq!(status(&world, &decide(&world, at(9)), &Outcome::default(), at(9)), said);
+    }
 }

@@ -2,23 +2,26 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use futures::future::join_all;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::{Client, Config};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
 use crate::context::Ctx;
 use crate::controllers;
-use crate::gateway::gatekeeper::VaultProvider;
 use crate::gateway::{self, KubeGatekeeper, certificate};
 use crate::leader::Candidate;
-use crate::stores::{StoreAccess, Stores};
-use crate::telemetry::http::{self, Health};
+use crate::stores::Stores;
+use crate::telemetry::http;
 use crate::telemetry::metrics::Metrics;
-use crate::vault::VaultError;
+
+/// How long passes that are under way may take once the process was told to stop.
+const GRACE: Duration = Duration::from_secs(20);
 
 /// Run the operator of one centre.
 #[derive(Args, Debug)]
@@ -80,53 +83,65 @@ pub async fn run(arguments: OperatorArguments) -> Result<()> {
         centre: centre.clone(),
         namespace: namespace.clone(),
     };
-    let ready = Arc::new(AtomicBool::new(true));
-    let health = Health { metrics: metrics.clone(), ready: ready.clone() };
-    let observed = tokio::spawn(http::serve(arguments.metrics_address, health, told_to_stop()));
-    let gateway_task = {
-        let gatekeeper =
-            Arc::new(KubeGatekeeper::new(client.clone(), centre.clone(), vaults_of(ctx.stores.clone())));
-        let address = arguments.gateway_address;
-        tokio::spawn(async move { gateway::serve(address, &certificate, gatekeeper, told_to_stop()).await })
+    // Ready means that movers are served: so the gateway's socket first, then what answers the kubelet.
+    let doors = TcpListener::bind(arguments.gateway_address).await.context("--gateway-address")?;
+    let gateway = {
+        let gatekeeper = Arc::new(KubeGatekeeper::new(client.clone(), centre.clone(), ctx.stores.clone()));
+        tokio::spawn(async move { gateway::serve(doors, &certificate, gatekeeper, told_to_stop()).await })
     };
+    let window = TcpListener::bind(arguments.metrics_address).await.context("--metrics-address")?;
+    let observed = tokio::spawn(http::serve(window, metrics, told_to_stop()));
     tracing::info!(centre, namespace, version = env!("CARGO_PKG_VERSION"), "started");
-    let mut candidate = Candidate::new(client, &namespace, &centre, identity);
-    let lead = async {
-        if arguments.no_leader_election {
-            run_controllers(Arc::new(ctx)).await;
-            return Ok(());
-        }
-        candidate.acquire().await;
-        metrics.set_leader(true);
-        tokio::select! {
-            () = run_controllers(Arc::new(ctx)) => {
-                candidate.release().await;
-                Ok(())
-            }
-            // Two that act would be worse than none: out at once, and start again as a candidate.
-            () = candidate.hold() => bail!("leadership of {centre} is lost"),
-        }
-    };
+    let candidate =
+        (!arguments.no_leader_election).then(|| Candidate::new(client, &namespace, &centre, identity));
     tokio::select! {
-        result = lead => result?,
-        () = told_to_stop() => tracing::info!("told to stop"),
-        result = gateway_task => result.context("gateway")?.context("gateway")?,
-        result = observed => result.context("metrics")?.context("metrics")?,
+        result = lead(candidate, Arc::new(ctx)) => result,
+        error = failed("the gateway", gateway) => Err(error),
+        error = failed("the server of metrics", observed) => Err(error),
+        () = grace_is_over() => {
+            tracing::warn!("what is under way takes longer than may be waited for; the next operator goes on with it");
+            Ok(())
+        }
     }
-    ready.store(false, Ordering::Relaxed);
-    Ok(())
 }
 
-/// The gateway finds a system's vault at this centre.
-fn vaults_of(stores: Stores) -> VaultProvider {
-    Arc::new(move |system| {
-        let stores = stores.clone();
-        Box::pin(async move {
-            let unavailable = |e: StoreAccess| VaultError::NotFound(format!("the way to itself: {e}"));
-            let centre = stores.own_centre().await.map_err(unavailable)?;
-            stores.vault(&centre, &system).await.map_err(unavailable)
-        })
-    })
+/// Runs the controllers while the lease is held, and gives it up when they have ended.
+async fn lead(candidate: Option<Candidate>, ctx: Arc<Ctx>) -> Result<()> {
+    let Some(mut candidate) = candidate else {
+        run_controllers(ctx).await;
+        return Ok(());
+    };
+    tokio::select! {
+        () = candidate.acquire() => {}
+        () = told_to_stop() => return Ok(()),
+    }
+    ctx.metrics.set_leader(true);
+    let centre = ctx.centre.clone();
+    tokio::select! {
+        () = run_controllers(ctx) => {
+            candidate.release().await;
+            tracing::info!("stopped");
+            Ok(())
+        }
+        // Two that act would be worse than none: out at once, and start again as a candidate.
+        () = candidate.hold() => bail!("leadership of {centre} is lost"),
+    }
+}
+
+/// Why a server ended that was not told to. One that was told to stop is no reason to hurry.
+async fn failed(what: &str, server: JoinHandle<std::io::Result<()>>) -> anyhow::Error {
+    match server.await {
+        Ok(Ok(())) => std::future::pending().await,
+        Ok(Err(error)) => anyhow::Error::new(error).context(what.to_owned()),
+        Err(error) => anyhow::Error::new(error).context(what.to_owned()),
+    }
+}
+
+/// Kubernetes kills what has not ended 30 s after it was asked to.
+async fn grace_is_over() {
+    told_to_stop().await;
+    tracing::info!("told to stop");
+    tokio::time::sleep(GRACE).await;
 }
 
 async fn run_controllers(ctx: Arc<Ctx>) {

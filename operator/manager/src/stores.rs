@@ -19,9 +19,15 @@ pub enum StoreAccess {
     /// The centre's description can't be used.
     #[error("{0}")]
     Centre(String),
+    /// The bucket is not the system's.
+    #[error("{0}")]
+    Foreign(String),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
+
+/// Tag of a department's bucket: the namespace of the system that it belongs to.
+const SYSTEM_TAG: &str = "tripod.cloud/system";
 
 /// Gives access.
 #[derive(Clone)]
@@ -148,12 +154,29 @@ impl Stores {
         }
     }
 
-    /// The Centre that this operator is.
+    /// The Centre of this name, and one system's part of its vault.
     ///
     /// # Errors
-    /// When there is none.
-    pub async fn own_centre(&self) -> Result<Centre, StoreAccess> {
-        self.centre(&self.centre).await
+    /// As [`Self::centre`] and [`Self::vault`].
+    pub async fn vault_at(&self, centre: &str, system: &str) -> Result<(Centre, SystemVault), StoreAccess> {
+        let centre = self.centre(centre).await?;
+        let vault = self.vault(&centre, system).await?;
+        Ok((centre, vault))
+    }
+
+    /// Makes sure that a bucket is the system's: its owner has said so with a tag. Without that, a policy could have
+    /// another department's bucket copied with the operator's rights.
+    ///
+    /// # Errors
+    /// When it is not, with what its owner has to do; and those of the store.
+    pub async fn owned_bucket(store: &Store, bucket: &str, system: &str) -> Result<(), StoreAccess> {
+        let tags = store.bucket_tags(bucket).await?;
+        if tags.get(SYSTEM_TAG).is_some_and(|owner| owner == system) {
+            return Ok(());
+        }
+        Err(StoreAccess::Foreign(format!(
+            "bucket {bucket:?} is not said to be {system}'s; its owner says so with the bucket tag {SYSTEM_TAG}={system}"
+        )))
     }
 
     /// See [`crate::context::Ctx::acting_as`].

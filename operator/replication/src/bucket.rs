@@ -1,5 +1,7 @@
 //! Making and clearing away: buckets, prefixes, objects with all their versions.
 
+use std::collections::BTreeMap;
+
 use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
 use futures::{StreamExt, TryStreamExt, stream};
 
@@ -50,6 +52,16 @@ impl Store {
             sent.map_err(|e| self.target(bucket, "").sort(&e))?;
         }
         Ok(())
+    }
+
+    /// The tags of a bucket: none where it has none or the store knows none.
+    pub async fn bucket_tags(&self, bucket: &str) -> Result<BTreeMap<String, String>, StoreError> {
+        let sent = self.client().get_bucket_tagging().bucket(bucket).send().await;
+        match sent.map_err(|e| self.target(bucket, "").sort(&e)) {
+            Ok(reply) => Ok(reply.tag_set().iter().map(|t| (t.key().into(), t.value().into())).collect()),
+            Err(StoreError::NotFound { .. } | StoreError::Unsupported { .. }) => Ok(BTreeMap::new()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Deletes a bucket with everything in it, all versions and delete markers. That there is none is success.

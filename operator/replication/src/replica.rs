@@ -44,7 +44,8 @@ pub struct ReplicaTally {
 }
 
 /// Copies versions that the destination does not hold. `known` is what it holds already, by key and content:
-/// an object that was copied for an earlier point is not fetched again.
+/// an object that was copied for an earlier point is not fetched again. One bad object stops no other; a store that
+/// can't be reached any more is not asked for each of the rest.
 pub async fn copy(
     source: &Replica,
     versions: &[Version],
@@ -68,9 +69,11 @@ pub async fn copy(
             (version, copied.map(|held| (held, true)))
         })
         .buffer_unordered(AT_ONCE);
+    let mut unreachable = 0;
     while let Some((version, result)) = copies.next().await {
         match result {
             Ok((held, fresh)) => {
+                unreachable = 0;
                 if fresh {
                     tally.copied += 1;
                     tally.bytes += held.size;
@@ -79,9 +82,16 @@ pub async fn copy(
                 }
                 tally.versions.push(held);
             }
-            Err(error) => tally.failed.push((version.key.clone(), error)),
+            Err(error) => {
+                unreachable += usize::from(error.is_transient());
+                tally.failed.push((version.key.clone(), error));
+                if unreachable >= AT_ONCE {
+                    break;
+                }
+            }
         }
     }
+    drop(copies);
     tally.versions.sort_by(|a, b| a.key.cmp(&b.key));
     tally
 }

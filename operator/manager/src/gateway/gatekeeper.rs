@@ -4,9 +4,6 @@
 //! point that is running here and lists the claim; a pull needs a namespace that the operator made for a restore.
 //! Nothing that a department can write opens either.
 
-use std::sync::Arc;
-
-use futures::future::BoxFuture;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, PostParams};
@@ -14,33 +11,32 @@ use tripod_crds::RecoveryPoint;
 use tripod_crds::recovery_point::PointPhase;
 
 use super::{AUDIENCE, Gatekeeper, Refusal};
-use crate::vault::{Part, SystemVault, VaultError, layout};
+use crate::stores::Stores;
+use crate::vault::{Part, SystemVault, layout};
 
 /// The account that movers run as, in every namespace.
 pub const ACCOUNT: &str = "tripod-mover";
 /// On a namespace that the operator made to restore into.
 pub const DRILL_LABEL: &str = "tripod.cloud/drill";
+/// On such a namespace: the centre from whose vault it is restored.
+pub const RESTORE_CENTRE: &str = "tripod.cloud/restore-centre";
 /// On such a namespace: the system whose point is restored.
 pub const RESTORE_SYSTEM: &str = "tripod.cloud/restore-system";
 /// On such a namespace: the point.
 pub const RESTORE_POINT: &str = "tripod.cloud/restore-point";
 
-/// Finds a system's vault at this centre.
-pub type VaultProvider =
-    Arc<dyn Fn(String) -> BoxFuture<'static, Result<SystemVault, VaultError>> + Send + Sync>;
-
 /// The gatekeeper of a cluster.
 pub struct KubeGatekeeper {
     client: kube::Client,
     centre: String,
-    vaults: VaultProvider,
+    stores: Stores,
 }
 
 impl KubeGatekeeper {
     /// For the operator of `centre`. Its account may create `TokenReview`s and get `RecoveryPoint`s and `Namespace`s.
     #[must_use]
-    pub fn new(client: kube::Client, centre: String, vaults: VaultProvider) -> Self {
-        Self { client, centre, vaults }
+    pub fn new(client: kube::Client, centre: String, stores: Stores) -> Self {
+        Self { client, centre, stores }
     }
 
     /// The namespace whose mover holds this token.
@@ -53,9 +49,10 @@ impl KubeGatekeeper {
         caller_of(&reviewed)
     }
 
-    async fn vault(&self, system: &str) -> Result<SystemVault, Refusal> {
-        (self.vaults)(system.to_owned()).await.map_err(|error| {
-            tracing::error!(system, %error, "no vault for a mover");
+    async fn vault(&self, centre: &str, system: &str) -> Result<SystemVault, Refusal> {
+        let vault = self.stores.vault_at(centre, system).await.map(|(_, vault)| vault);
+        vault.map_err(|error| {
+            tracing::error!(centre, system, %error, "no vault for a mover");
             Refusal::Unavailable("the vault can't be reached".to_owned())
         })
     }
@@ -68,15 +65,15 @@ impl Gatekeeper for KubeGatekeeper {
         let points: Api<RecoveryPoint> = Api::namespaced(self.client.clone(), &namespace);
         let found = points.get_opt(point).await.map_err(unavailable)?;
         takes(found.as_ref(), &self.centre, claim)?;
-        self.vault(&namespace).await
+        self.vault(&self.centre, &namespace).await
     }
 
     async fn may_pull(&self, token: &str, claim: &str) -> Result<(SystemVault, Part), Refusal> {
         let namespace = self.caller(token).await?;
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         let found = namespaces.get_opt(&namespace).await.map_err(unavailable)?;
-        let (system, point) = restores(found.as_ref())?;
-        let vault = self.vault(&system).await?;
+        let Restored { centre, system, point } = restores(found.as_ref())?;
+        let vault = self.vault(&centre, &system).await?;
         let key = layout::volume_part(&system, &point, claim);
         let known = vault.store.head(&vault.bucket, &key).await.map_err(store_failed)?;
         if known.is_none() {
@@ -136,15 +133,22 @@ fn takes(point: Option<&RecoveryPoint>, centre: &str, claim: &str) -> Result<(),
     }
 }
 
-/// Which system's point a namespace was made to restore.
-fn restores(namespace: Option<&Namespace>) -> Result<(String, String), Refusal> {
+/// What a namespace was made to restore.
+#[derive(Debug, PartialEq, Eq)]
+struct Restored {
+    centre: String,
+    system: String,
+    point: String,
+}
+
+fn restores(namespace: Option<&Namespace>) -> Result<Restored, Refusal> {
     let metadata = namespace.map(|namespace| &namespace.metadata);
     let labelled = metadata
         .and_then(|metadata| metadata.labels.as_ref())
         .is_some_and(|labels| labels.contains_key(DRILL_LABEL));
     let annotation = |name: &str| metadata?.annotations.as_ref()?.get(name).cloned();
-    match (labelled, annotation(RESTORE_SYSTEM), annotation(RESTORE_POINT)) {
-        (true, Some(system), Some(point)) => Ok((system, point)),
+    match (labelled, annotation(RESTORE_CENTRE), annotation(RESTORE_SYSTEM), annotation(RESTORE_POINT)) {
+        (true, Some(centre), Some(system), Some(point)) => Ok(Restored { centre, system, point }),
         _ => Err(Refusal::Forbidden("this namespace is not there to restore into".to_owned())),
     }
 }

@@ -54,6 +54,3 @@ pub enum Refusal {
     #[error("{0}")]
     Unavailable(String),
 }
-
-#[cfg(test)]
-pub(crate) use server::serve_on;

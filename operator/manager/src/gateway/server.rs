@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,16 +23,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Serves until `stop` is done. Streams that are under way then are broken off: their movers try again.
 pub async fn serve(
-    address: SocketAddr,
-    certificate: &Certificate,
-    gatekeeper: Arc<dyn Gatekeeper>,
-    stop: impl Future<Output = ()> + Send,
-) -> io::Result<()> {
-    serve_on(TcpListener::bind(address).await?, certificate, gatekeeper, stop).await
-}
-
-/// As [`serve`], on a socket that is bound already.
-pub(crate) async fn serve_on(
     listener: TcpListener,
     certificate: &Certificate,
     gatekeeper: Arc<dyn Gatekeeper>,

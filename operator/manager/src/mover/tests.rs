@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tripod_replication::{Store, StoreConfig};
 
 use super::*;
-use crate::gateway::{Gatekeeper, Refusal, certificate, serve_on};
+use crate::gateway::{Gatekeeper, Refusal, certificate, serve};
 use crate::vault::{Document, MasterKey, Part, SystemVault, layout};
 
 const TOKEN: &str = "a-token";
@@ -58,7 +58,7 @@ async fn lab(name: &str) -> Option<Lab> {
     let ca = certificate.ca_pem.clone();
     let gatekeeper = Arc::new(Known(vault.clone()));
     tokio::spawn(async move {
-        serve_on(listener, &certificate, gatekeeper, std::future::pending()).await.unwrap();
+        serve(listener, &certificate, gatekeeper, std::future::pending()).await.unwrap();
     });
     let home = tempfile::tempdir().unwrap();
     fs::write(home.path().join("token"), TOKEN).unwrap();

@@ -1,53 +1,35 @@
 //! `/livez`, `/readyz` and `/metrics`.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use tokio::net::TcpListener;
 
 use super::metrics::Metrics;
 
-/// What the endpoints answer from.
-#[derive(Clone)]
-pub struct Health {
-    pub metrics: Arc<Metrics>,
-    /// The API server was reached and the gateway listens.
-    pub ready: Arc<AtomicBool>,
-}
-
-/// Serves until the future `until` is done.
+/// Serves until the future `until` is done. Whoever calls it is ready.
 ///
 /// # Errors
-/// When the address can't be listened on.
+/// When the socket fails.
 pub async fn serve(
-    address: SocketAddr,
-    health: Health,
+    listener: TcpListener,
+    metrics: Arc<Metrics>,
     until: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let routes = Router::new()
         .route("/livez", get(|| async { "ok" }))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
-        .with_state(health);
-    let listener = tokio::net::TcpListener::bind(address).await?;
+        .route("/readyz", get(|| async { "ok" }))
+        .route("/metrics", get(exposition))
+        .with_state(metrics);
     axum::serve(listener, routes).with_graceful_shutdown(until).await
 }
 
-async fn ready(State(health): State<Health>) -> impl IntoResponse {
-    if health.ready.load(Ordering::Relaxed) {
-        (StatusCode::OK, "ok")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "starting")
-    }
-}
-
-async fn metrics(State(health): State<Health>) -> impl IntoResponse {
-    match health.metrics.expose() {
+async fn exposition(State(metrics): State<Arc<Metrics>>) -> Response {
+    match metrics.expose() {
         Ok(text) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, kind)], text).into_response()

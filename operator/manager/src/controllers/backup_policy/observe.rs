@@ -10,6 +10,7 @@ use tripod_crds::{BackupPolicy, Centre, RecoveryPoint};
 use tripod_domain::backup_policy::Observed;
 
 use crate::context::{Ctx, Error};
+use crate::stores::{StoreAccess, Stores};
 
 pub(super) async fn observe(ctx: &Ctx, object: &BackupPolicy) -> Result<Observed, Error> {
     let namespace = object.namespace().unwrap_or_default();
@@ -38,6 +39,7 @@ pub(super) async fn observe(ctx: &Ctx, object: &BackupPolicy) -> Result<Observed
     })
 }
 
+/// Each bucket must be there, readable, and the system's own.
 async fn buckets(
     ctx: &Ctx,
     centre: &Centre,
@@ -49,9 +51,15 @@ async fn buckets(
     };
     let mut errors = Vec::new();
     for (at, bucket) in policy.spec.include.buckets.iter().enumerate() {
-        match store.list(bucket, "tripod-readable/").await {
-            Ok(_) => {}
-            Err(error) if error.is_transient() => return (Vec::new(), Some(error.to_string())),
+        let owned = match store.list(bucket, "tripod-readable/").await {
+            Ok(_) => Stores::owned_bucket(&store, bucket, &policy.namespace().unwrap_or_default()).await,
+            Err(error) => Err(error.into()),
+        };
+        match owned {
+            Ok(()) => {}
+            Err(StoreAccess::Store(error)) if error.is_transient() => {
+                return (Vec::new(), Some(error.to_string()));
+            }
             Err(error) => errors.push((at, error.to_string())),
         }
     }

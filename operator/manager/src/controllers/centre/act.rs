@@ -57,7 +57,7 @@ fn findings(probe: &Probe) -> StoreFindings {
 fn failed(centre: &Centre, error: &StoreAccess) -> Outcome {
     let (reason, field) = match error {
         StoreAccess::Credentials(_) => ("CredentialsMissing", None),
-        StoreAccess::Centre(_) => ("Incomplete", None),
+        StoreAccess::Centre(_) | StoreAccess::Foreign(_) => ("Incomplete", None),
         StoreAccess::Store(StoreError::Unreachable { .. }) => {
             ("StoreUnreachable", Some("spec.store.endpoint"))
         }

@@ -13,7 +13,7 @@ use tripod_domain::manifest::PointManifest;
 use super::{names, restore};
 use crate::context::Ctx;
 use crate::controllers::mover_job;
-use crate::gateway::gatekeeper::{DRILL_LABEL, RESTORE_POINT, RESTORE_SYSTEM};
+use crate::gateway::gatekeeper::{DRILL_LABEL, RESTORE_CENTRE, RESTORE_POINT, RESTORE_SYSTEM};
 use crate::vault::layout;
 
 pub(super) async fn act(ctx: &Ctx, seen: &Observed, plan: &Plan) -> Outcome {
@@ -29,7 +29,12 @@ pub(super) async fn act(ctx: &Ctx, seen: &Observed, plan: &Plan) -> Outcome {
         Plan::Check(wanted) => start_checks(ctx, seen, wanted).await,
         Plan::CleanUp => clean_up(ctx, seen).await,
         Plan::Report => report(ctx, seen).await.map(|report| outcome.report = Some(report)),
-        Plan::Ignore | Plan::Wait(_) | Plan::Choose { .. } | Plan::Enter(_) | Plan::Conclude { .. } => Ok(()),
+        Plan::Ignore
+        | Plan::Leave(_)
+        | Plan::Wait(_)
+        | Plan::Choose { .. }
+        | Plan::Enter(_)
+        | Plan::Conclude { .. } => Ok(()),
     };
     outcome.error = done.err();
     outcome
@@ -72,7 +77,7 @@ fn walls(ctx: &Ctx, drill: &DisasterRecoveryDrill, namespace: &str, point: &str)
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace,
             "labels": {"app.kubernetes.io/managed-by": "tripod", DRILL_LABEL: drill.uid(),
                 "pod-security.kubernetes.io/enforce": "baseline"},
-            "annotations": {RESTORE_SYSTEM: drill.namespace(), RESTORE_POINT: point, "tripod.cloud/drill-name": drill.name_any()}}}),
+            "annotations": {RESTORE_CENTRE: drill.spec.centre, RESTORE_SYSTEM: drill.namespace(), RESTORE_POINT: point, "tripod.cloud/drill-name": drill.name_any()}}}),
         policy(
             "isolated",
             json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress"],
@@ -155,8 +160,8 @@ async fn clean_up(ctx: &Ctx, seen: &Observed) -> Result<(), String> {
         }
     }
     let system = drill.namespace().unwrap_or_default();
-    let centre = ctx.stores.own_centre().await.map_err(|e| e.to_string())?;
-    let vault = ctx.stores.vault(&centre, &system).await.map_err(|e| e.to_string())?;
+    let at = ctx.stores.vault_at(&drill.spec.centre, &system).await;
+    let (_, vault) = at.map_err(|e| e.to_string())?;
     let point = drill.status.as_ref().and_then(|s| s.recovery_point.clone()).unwrap_or_default();
     let buckets = seen.points.iter().find(|p| p.name_any() == point).map(|p| p.spec.buckets.clone());
     for bucket in buckets.unwrap_or_default() {
@@ -169,8 +174,8 @@ async fn clean_up(ctx: &Ctx, seen: &Observed) -> Result<(), String> {
 async fn report(ctx: &Ctx, seen: &Observed) -> Result<ReportRef, String> {
     let drill = &seen.drill;
     let system = drill.namespace().unwrap_or_default();
-    let centre = ctx.stores.own_centre().await.map_err(|e| e.to_string())?;
-    let vault = ctx.stores.vault(&centre, &system).await.map_err(|e| e.to_string())?;
+    let at = ctx.stores.vault_at(&drill.spec.centre, &system).await;
+    let (_, vault) = at.map_err(|e| e.to_string())?;
     let status = drill.status.clone().unwrap_or_default();
     let point = status.recovery_point.clone().unwrap_or_default();
     let manifest: Option<PointManifest> =

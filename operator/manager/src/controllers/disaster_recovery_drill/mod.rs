@@ -27,9 +27,6 @@ pub async fn run(ctx: Arc<Ctx>) {
 }
 
 async fn reconcile(object: Arc<DisasterRecoveryDrill>, ctx: Arc<Ctx>) -> Result<SignedDuration, Error> {
-    if object.spec.centre != ctx.centre {
-        return Ok(SignedDuration::from_hours(1));
-    }
     let namespace = object.namespace().unwrap_or_default();
     let seen = observe::observe(&ctx, &object).await?;
     let plan = drill::decide(&seen, Timestamp::now());
@@ -52,6 +49,8 @@ async fn reconcile(object: Arc<DisasterRecoveryDrill>, ctx: Arc<Ctx>) -> Result<
     ctx.write_status(&ctx.api(&namespace), object.as_ref(), object.status.as_ref(), &status).await?;
     match outcome.error {
         Some(error) => Err(Error::Other(error)),
+        // A Centre may be applied later, or change hands.
+        None if matches!(plan, Plan::Leave(_)) => Ok(SignedDuration::from_secs(30)),
         None => Ok(STEP),
     }
 }

@@ -6,8 +6,8 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use tripod_crds::disaster_recovery_drill::DrillPhase;
-use tripod_crds::{DisasterRecoveryDrill, RecoveryPoint};
-use tripod_domain::disaster_recovery_drill::{Observed, Progress, phase_of};
+use tripod_crds::{Centre, DisasterRecoveryDrill, RecoveryPoint};
+use tripod_domain::disaster_recovery_drill::{Observed, Progress, Server, phase_of};
 use tripod_domain::manifest::PointManifest;
 
 use super::{names, restore};
@@ -21,7 +21,7 @@ pub(super) async fn observe(ctx: &Ctx, object: &DisasterRecoveryDrill) -> Result
     let points = ctx.api::<RecoveryPoint>(&system).list(&ListParams::default()).await?;
     let mut seen = Observed {
         drill: object.clone(),
-        centre: ctx.centre.clone(),
+        server: server(ctx, &object.spec.centre).await?,
         points: points.into_iter().filter(|p| p.spec.policy == object.spec.policy).collect(),
         namespace_exists: Api::<Namespace>::all(ctx.client.clone()).get_opt(&namespace).await?.is_some(),
         scratch_bucket_exists: false,
@@ -31,9 +31,11 @@ pub(super) async fn observe(ctx: &Ctx, object: &DisasterRecoveryDrill) -> Result
         workloads: None,
         checks: BTreeMap::new(),
     };
+    if seen.server != Server::Here {
+        return Ok(seen);
+    }
     let Some(point) = object.status.as_ref().and_then(|s| s.recovery_point.clone()) else { return Ok(seen) };
-    let centre = ctx.stores.own_centre().await?;
-    let vault = ctx.stores.vault(&centre, &system).await?;
+    let (_, vault) = ctx.stores.vault_at(&object.spec.centre, &system).await?;
     let phase = phase_of(object);
     let manifest: Option<PointManifest> = vault.read_json(&layout::manifest(&system, &point)).await?;
     let buckets: Vec<String> = match &manifest {
@@ -75,4 +77,16 @@ pub(super) async fn observe(ctx: &Ctx, object: &DisasterRecoveryDrill) -> Result
         _ => {}
     }
     Ok(seen)
+}
+
+/// Who serves the centre that a drill names.
+async fn server(ctx: &Ctx, name: &str) -> Result<Server, Error> {
+    let centres = Api::<Centre>::all(ctx.client.clone()).list(&ListParams::default()).await?;
+    let Some(centre) = centres.iter().find(|c| c.name_any() == name) else {
+        return Ok(Server::Nobody(centres.iter().map(ResourceExt::name_any).collect()));
+    };
+    if centre.is_served_by(&ctx.centre) {
+        return Ok(Server::Here);
+    }
+    Ok(Server::Elsewhere(centre.spec.served_by.clone().unwrap_or_else(|| centre.name_any())))
 }

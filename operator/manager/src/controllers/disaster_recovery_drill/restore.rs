@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{ApiResource, GroupVersionKind, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
-use tripod_crds::DisasterRecoveryDrill;
+use tripod_crds::{Centre, DisasterRecoveryDrill};
 use tripod_domain::disaster_recovery_drill::Progress;
 use tripod_domain::manifest::PointManifest;
 use tripod_domain::restore::{Stage, isolate};
@@ -47,6 +47,7 @@ async fn mark(ctx: &Ctx, namespace: &str, mark: &str) -> Result<(), String> {
 }
 
 struct Source {
+    centre: Centre,
     vault: SystemVault,
     manifest: PointManifest,
     namespace: String,
@@ -54,14 +55,14 @@ struct Source {
 
 async fn source(ctx: &Ctx, drill: &DisasterRecoveryDrill) -> Result<Source, String> {
     let system = drill.namespace().unwrap_or_default();
-    let centre = ctx.stores.own_centre().await.map_err(|e| e.to_string())?;
-    let vault = ctx.stores.vault(&centre, &system).await.map_err(|e| e.to_string())?;
+    let at = ctx.stores.vault_at(&drill.spec.centre, &system).await;
+    let (centre, vault) = at.map_err(|e| e.to_string())?;
     let point = drill.status.as_ref().and_then(|s| s.recovery_point.clone()).unwrap_or_default();
     let key = layout::manifest(&system, &point);
     let manifest: Option<PointManifest> = vault.read_json(&key).await.map_err(|e| e.to_string())?;
     let manifest = manifest.ok_or_else(|| format!("{key} is gone"))?;
     manifest.check()?;
-    Ok(Source { vault, manifest, namespace: names::namespace(drill) })
+    Ok(Source { centre, vault, manifest, namespace: names::namespace(drill) })
 }
 
 pub(super) async fn restore(
@@ -93,7 +94,7 @@ pub(super) async fn restore(
             .map_err(|e| format!("mover {name}: {e}"))?;
     }
     for bucket in buckets {
-        fill(ctx, drill, &from, bucket).await.map_err(|e| format!("bucket {bucket}: {e}"))?;
+        fill(drill, &from, bucket).await.map_err(|e| format!("bucket {bucket}: {e}"))?;
         mark(ctx, &from.namespace, &filled_marker(bucket)).await?;
     }
     Ok(())
@@ -126,8 +127,7 @@ async fn apply_stage(ctx: &Ctx, from: &Source, stage: Stage) -> Result<(), Strin
 }
 
 /// Copies the point's versions into a scratch bucket and reads all of it back.
-async fn fill(ctx: &Ctx, drill: &DisasterRecoveryDrill, from: &Source, bucket: &str) -> Result<(), String> {
-    let centre = ctx.stores.own_centre().await.map_err(|e| e.to_string())?;
+async fn fill(drill: &DisasterRecoveryDrill, from: &Source, bucket: &str) -> Result<(), String> {
     let vault = &from.vault;
     let (system, point) = (&from.manifest.system, &from.manifest.point);
     let text = vault.store.get(&vault.bucket, &layout::inventory(system, point, bucket)).await;
@@ -138,7 +138,7 @@ async fn fill(ctx: &Ctx, drill: &DisasterRecoveryDrill, from: &Source, bucket: &
         prefix: String::new(),
     };
     vault.store.ensure_bucket(&scratch.bucket, false).await.map_err(|e| e.to_string())?;
-    let kept = replica_at(&centre, vault.store.clone(), system, bucket);
+    let kept = replica_at(&from.centre, vault.store.clone(), system, bucket);
     let tally = replica::copy(&kept, &versions, &scratch, &BTreeMap::new(), &Counter::default()).await;
     if let Some((key, error)) = tally.failed.first() {
         return Err(format!("{key}: {error}"));

@@ -15,7 +15,7 @@ use tripod_replication::{Created, Progress};
 use super::{POINT_LABEL, gather};
 use crate::context::Ctx;
 use crate::controllers::mover_job::Mover;
-use crate::stores::replica_at;
+use crate::stores::{Stores, replica_at};
 use crate::vault::{SystemVault, layout};
 
 pub(super) async fn act(ctx: &Ctx, seen: &Observed, plan: &Plan) -> Outcome {
@@ -48,8 +48,7 @@ async fn gather_parts(
 ) -> Result<(), String> {
     let system = seen.point.namespace().unwrap_or_default();
     let point = seen.point.name_any();
-    let centre = ctx.stores.own_centre().await.map_err(|e| e.to_string())?;
-    let vault = ctx.stores.vault(&centre, &system).await.map_err(|e| e.to_string())?;
+    let (centre, vault) = ctx.stores.vault_at(&ctx.centre, &system).await.map_err(|e| e.to_string())?;
     vault.ensure_repository().await.map_err(|e| e.to_string())?;
     // Movers first: they work while the rest is gathered.
     for claim in launch {
@@ -111,6 +110,7 @@ async fn copy_bucket(
     point: &str,
     bucket: &str,
 ) -> Result<(), String> {
+    Stores::owned_bucket(&vault.store, bucket, &vault.system).await.map_err(|e| e.to_string())?;
     let live = Replica { store: vault.store.clone(), bucket: bucket.to_owned(), prefix: String::new() };
     let kept = replica_at(centre, vault.store.clone(), &vault.system, bucket);
     let versions = replica::inventory(&live).await.map_err(|e| e.to_string())?;
@@ -165,8 +165,7 @@ async fn known_versions(
 
 /// Written once. That it is there already, the same, is success; another one is not overwritten.
 async fn seal(ctx: &Ctx, manifest: &PointManifest) -> Result<(), String> {
-    let centre = ctx.stores.own_centre().await.map_err(|e| e.to_string())?;
-    let vault = ctx.stores.vault(&centre, &manifest.system).await.map_err(|e| e.to_string())?;
+    let (_, vault) = ctx.stores.vault_at(&ctx.centre, &manifest.system).await.map_err(|e| e.to_string())?;
     let key = layout::manifest(&manifest.system, &manifest.point);
     let body = serde_json::to_vec_pretty(manifest).map_err(|e| e.to_string())?;
     match vault.store.put_new(&vault.bucket, &key, body.into()).await.map_err(|e| e.to_string())? {

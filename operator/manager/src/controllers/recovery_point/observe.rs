@@ -38,7 +38,7 @@ pub(super) async fn observe(ctx: &Ctx, object: &RecoveryPoint) -> Result<Observe
     if object.spec.origin != ctx.centre || phase == Some(PointPhase::Failed) {
         return Ok(seen);
     }
-    let vault = ctx.stores.vault(&ctx.stores.own_centre().await?, &system).await?;
+    let (_, vault) = ctx.stores.vault_at(&ctx.centre, &system).await?;
     seen.manifest = vault.read_json(&layout::manifest(&system, &point)).await?;
     if seen.manifest.is_some() {
         return Ok(seen);

@@ -61,9 +61,12 @@ fn only_a_namespace_made_for_it_is_restored_into() {
         serde_json::from_value(json!({ "metadata": { "labels": labels, "annotations": annotations } }))
             .unwrap()
     };
-    let both = json!({ RESTORE_SYSTEM: "tax", RESTORE_POINT: "p" });
+    let both = json!({ RESTORE_CENTRE: "remote", RESTORE_SYSTEM: "tax", RESTORE_POINT: "p" });
     let made = namespace(json!({ DRILL_LABEL: "d" }), both.clone());
-    assert_eq!(restores(Some(&made)), Ok(("tax".to_owned(), "p".to_owned())));
+    assert_eq!(
+        restores(Some(&made)),
+        Ok(Restored { centre: "remote".into(), system: "tax".into(), point: "p".into() })
+    );
     assert!(restores(Some(&namespace(json!({}), both))).is_err());
     assert!(
         restores(Some(&namespace(json!({ DRILL_LABEL: "d" }), json!({ RESTORE_SYSTEM: "tax" })))).is_err()

@@ -1,0 +1,154 @@
+//! What the stories share: the lab with Tripod in it, plain `restic` on a vault, and a look at a store's disk.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::json;
+use tripod_e2e::installation::Installation;
+use tripod_e2e::kubectl::Kubectl;
+use tripod_e2e::lab::LabSpec;
+use tripod_e2e::lab::command::{output, wait_for};
+use tripod_e2e::lab::progress::Progress;
+use tripod_e2e::system::System;
+
+pub const CENTRES: [&str; 3] = ["production", "same-city", "remote"];
+/// Long enough for anything that a story waits for on a busy machine of two cores.
+pub const PATIENCE: Duration = Duration::from_secs(240);
+
+/// A path that `make stories` hands in.
+pub fn given(variable: &str) -> PathBuf {
+    match std::env::var_os(variable) {
+        Some(path) => path.into(),
+        None => panic!("{variable} is not set: run the stories with `make stories`"),
+    }
+}
+
+/// The lab's name; others may live beside it.
+pub fn lab_name() -> String {
+    std::env::var("TRIPOD_LAB").unwrap_or_else(|_| "tripod-test".to_owned())
+}
+
+/// Three clusters with their operators: brought up by the first story that asks.
+pub fn installation() -> Result<&'static Installation> {
+    static SHARED: OnceLock<Result<Installation, String>> = OnceLock::new();
+    let made = SHARED.get_or_init(|| {
+        let spec = LabSpec::whole(&lab_name());
+        Installation::ensure(&spec, &given("TRIPOD_IMAGE"), &Progress::new(false))
+            .map_err(|e| format!("{e:#}"))
+    });
+    made.as_ref().map_err(|error| anyhow::anyhow!(error.clone()))
+}
+
+/// A department for one story.
+pub fn system(department: &'static str) -> Result<System<'static>> {
+    let system = System::ensure(installation()?, department)?;
+    for cluster in &system.at.lab.spec.clusters {
+        system.at.lab.load_image(cluster, &given("TRIPOD_WORKLOAD"))?;
+    }
+    Ok(system)
+}
+
+/// Makes a volume `bulk` at production with so many files of random bytes of that size; again, it is filled anew.
+pub fn fill_volume(system: &System<'_>, files: u32, bytes: u32) -> Result<()> {
+    let (kubectl, namespace) = (system.production()?, system.namespace());
+    let script = format!(
+        "i=0; while [ $i -lt {files} ]; do head -c {bytes} /dev/urandom > /data/file-$i; i=$((i+1)); done"
+    );
+    let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "bulk", "namespace": namespace},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "2Gi"}}}});
+    let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "fill", "namespace": namespace},
+        "spec": {"template": {"spec": {"restartPolicy": "Never", "automountServiceAccountToken": false,
+            "securityContext": {"runAsUser": 999, "fsGroup": 999},
+            "containers": [{"name": "fill", "image": "docker.io/library/tripod-demo:dev", "command": ["/bin/sh", "-euc", script],
+                "volumeMounts": [{"name": "bulk", "mountPath": "/data"}]}],
+            "volumes": [{"name": "bulk", "persistentVolumeClaim": {"claimName": "bulk"}}]}}}});
+    kubectl.run(&["-n", &namespace, "delete", "job", "fill", "--ignore-not-found", "--wait"])?;
+    kubectl.apply(&claim.to_string())?;
+    kubectl.apply(&job.to_string())?;
+    kubectl.wait("job/fill", Some(&namespace), "Complete", PATIENCE)?;
+    // Its pod is no part of the system, and would be in the way of the claim's next user on another node.
+    kubectl.run(&["-n", &namespace, "delete", "job", "fill", "--wait"]).map(drop)
+}
+
+/// Kills the operator of a centre as a lost node would: at once, without a goodbye.
+pub fn kill_operator(kubectl: &Kubectl) -> Result<()> {
+    let label = "app.kubernetes.io/name=tripod";
+    kubectl
+        .run(&["-n", "tripod-system", "delete", "pod", "-l", label, "--force", "--grace-period=0"])
+        .map(drop)
+}
+
+/// Debian's `restic` on the repository of a system at a centre, with read-only credentials and the derived password.
+pub fn restic(system: &System<'_>, centre: &str, words: &[&str]) -> Result<String> {
+    let store = system.store(centre)?;
+    let key = system.at.vault_key()?;
+    let password = output(
+        Command::new(given("TRIPOD_BINARY"))
+            .arg("vault-password")
+            .arg("--key-file")
+            .arg(key)
+            .args(["--system", &system.namespace()]),
+    )?;
+    let repository = format!("s3:{}/{}/systems/{}/restic", store.endpoint, store.bucket, system.namespace());
+    output(
+        Command::new("restic")
+            .env("AWS_ACCESS_KEY_ID", &store.reader.access_key_id)
+            .env("AWS_SECRET_ACCESS_KEY", &store.reader.secret_access_key)
+            .env("RESTIC_PASSWORD", password.trim())
+            .args(["-r", &repository, "--no-lock", "--no-cache", "-q"])
+            .args(words),
+    )
+    .with_context(|| format!("restic at {centre}"))
+}
+
+/// The folder in which a centre's store keeps a bucket.
+pub fn on_disk(system: &System<'_>, centre: &str, bucket: &str) -> PathBuf {
+    system.at.lab.data().join(centre).join("s3").join(bucket)
+}
+
+/// The packs of the system's repository at a centre, as files of its store.
+pub fn packs(system: &System<'_>, centre: &str) -> Vec<PathBuf> {
+    let bucket = on_disk(system, centre, "tripod-vault");
+    files(&bucket.join("systems").join(system.namespace()).join("restic/data"))
+}
+
+/// All files below a folder; none where there is no folder.
+pub fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => found.extend(files(&entry.path())),
+            Ok(_) => found.push(entry.path()),
+            Err(_) => {}
+        }
+    }
+    found
+}
+
+/// Waits for something that only the disk shows, looking often: what follows must happen in the middle of it.
+pub fn await_disk(what: &str, mut there: impl FnMut() -> bool) -> Result<()> {
+    let start = std::time::Instant::now();
+    while !there() {
+        ensure!(start.elapsed() < PATIENCE, "waited {} s for {what}", PATIENCE.as_secs());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
+}
+
+/// Nothing of any drill of the system is left at a centre: no namespace, no bucket.
+pub fn nothing_left(system: &System<'_>, kubectl: &Kubectl, centre: &str) -> Result<()> {
+    let store = system.store(centre)?;
+    wait_for("drills to leave nothing", Duration::from_secs(60), || {
+        let namespaces = kubectl.run(&["get", "namespaces", "-l", "tripod.cloud/drill", "-o", "name"])?;
+        ensure!(namespaces.trim().is_empty(), "namespaces are left: {namespaces}");
+        let buckets = store.block_on(async |s3| Ok(s3.list_buckets().send().await?))?;
+        match buckets.buckets().iter().filter_map(|b| b.name()).find(|name| name.starts_with("tripod-drill-"))
+        {
+            Some(bucket) => bail!("bucket {bucket} is left"),
+            None => Ok(()),
+        }
+    })
+}

@@ -1,0 +1,14 @@
+//! Stories: what people do with Tripod, and what must not happen while they do. A file a story, each with a
+//! department of its own, one after the other, in one lab of three real clusters. `make stories` runs them.
+
+mod bad_input;
+mod charts;
+mod cut_link;
+mod damaged_pack;
+mod deleted_drill;
+mod fixture;
+mod killed_operator;
+mod one_cluster;
+mod power;
+mod recovery;
+mod schema;

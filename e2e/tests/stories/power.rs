@@ -1,0 +1,153 @@
+//! Who may do what: the operator no more than it needs, a department nothing outside its own.
+
+use std::fs;
+
+use anyhow::{Context, Result, bail, ensure};
+use tripod_e2e::kubectl::Kubectl;
+
+use crate::fixture::{PATIENCE, fill_volume, installation, system};
+
+/// Whether an identity may do something, as the API server itself says.
+fn may(kubectl: &Kubectl, who: &[&str], what: &[&str]) -> Result<bool> {
+    let words: Vec<&str> = [&["auth", "can-i", "-q"], what, who].concat();
+    let status = kubectl.command(&words).status()?;
+    Ok(status.success())
+}
+
+#[test]
+fn the_operator_has_the_least_power() -> Result<()> {
+    let system = system("power")?;
+    let (kubectl, namespace) = (system.production()?, system.namespace());
+    let operator = ["--as=system:serviceaccount:tripod-system:tripod"];
+    for (what, expected) in [
+        (vec!["*", "*"], false),
+        (vec!["get", "secrets", "-n", &namespace], false),
+        (vec!["list", "secrets", "-A"], false),
+        (vec!["get", "secrets", "-n", "kube-system"], false),
+        (vec!["impersonate", "users"], false),
+        (vec!["impersonate", "groups"], false),
+        (vec!["impersonate", "serviceaccounts/default", "-n", &namespace], false),
+        (vec!["impersonate", "serviceaccounts/tripod-backup", "-n", &namespace], true),
+        (vec!["create", "pods/exec", "-n", &namespace], false),
+        (vec!["create", "clusterrolebindings"], false),
+        (vec!["create", "clusterroles"], false),
+        (vec!["bind", "clusterroles/cluster-admin"], false),
+        (vec!["bind", "clusterroles/tripod-backup"], true),
+        (vec!["escalate", "clusterroles"], false),
+        (vec!["delete", "nodes"], false),
+        (vec!["delete", "persistentvolumes"], false),
+        (vec!["get", "secrets", "-n", "tripod-system"], true),
+    ] {
+        ensure!(may(&kubectl, &operator, &what)? == expected, "the operator: {what:?} is not {expected}");
+    }
+    let mover = [format!("--as=system:serviceaccount:{namespace}:tripod-mover")];
+    let mover: Vec<&str> = mover.iter().map(String::as_str).collect();
+    for what in [
+        vec!["get", "secrets", "-n", &namespace],
+        vec!["list", "pods", "-n", &namespace],
+        vec!["get", "recoverypoints", "-n", &namespace],
+    ] {
+        ensure!(!may(&kubectl, &mover, &what)?, "the mover may {what:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn members_have_their_department_and_no_other() -> Result<()> {
+    let (one, other) = (system("power")?, system("neighbour")?);
+    let kubectl = one.production()?;
+    let (home, next) = (one.namespace(), other.namespace());
+    let admin = ["--as=someone", "--as-group=power-admins"];
+    let viewer = ["--as=someone", "--as-group=power-audit"];
+    for (who, what, expected) in [
+        (&admin, vec!["create", "deployments", "-n", &home], true),
+        (&admin, vec!["create", "backuppolicies.tripod.cloud", "-n", &home], true),
+        (&admin, vec!["create", "disasterrecoverydrills.tripod.cloud", "-n", &home], true),
+        (&admin, vec!["create", "recoverypoints.tripod.cloud", "-n", &home], false),
+        (&admin, vec!["patch", "recoverypoints.tripod.cloud/status", "-n", &home], false),
+        (&admin, vec!["patch", "resourcequotas", "-n", &home], false),
+        (&admin, vec!["create", "rolebindings", "-n", &home], false),
+        (&admin, vec!["delete", "networkpolicies", "-n", &home], false),
+        (&admin, vec!["patch", "departments.tripod.cloud/power"], false),
+        (&admin, vec!["patch", &format!("namespaces/{home}")], false),
+        (&admin, vec!["impersonate", "serviceaccounts", "-n", &home], false),
+        (&admin, vec!["get", "secrets", "-n", &next], false),
+        (&admin, vec!["get", "pods", "-n", &next], false),
+        (&admin, vec!["get", "secrets", "-n", "tripod-system"], false),
+        (&viewer, vec!["get", "pods", "-n", &home], true),
+        (&viewer, vec!["get", "secrets", "-n", &home], false),
+        (&viewer, vec!["create", "pods/exec", "-n", &home], false),
+        (&viewer, vec!["create", "backuppolicies.tripod.cloud", "-n", &home], false),
+    ] {
+        ensure!(may(&kubectl, who, &what)? == expected, "{who:?}: {what:?} is not {expected}");
+    }
+    Ok(())
+}
+
+/// Invariant 8, looked at while a mover works: nothing in the namespace holds a key of the vault or of a store.
+#[test]
+fn no_key_is_readable_in_a_department() -> Result<()> {
+    let system = system("power")?;
+    let (kubectl, namespace) = (system.production()?, system.namespace());
+    fill_volume(&system, 20, 4 << 20)?;
+    system.protect(&[])?;
+    let key = fs::read_to_string(system.at.vault_key()?)?;
+    let store = system.store("production")?;
+    let secrets = [&key, &store.operator.secret_access_key, &store.reader.secret_access_key];
+    let point = system.back_up()?;
+    let everything = kubectl.run(&["api-resources", "--namespaced", "--verbs=list", "-o", "name"])?;
+    let kinds = everything.lines().collect::<Vec<_>>().join(",");
+    let seen = kubectl.until("a mover to run", PATIENCE, &["-n", &namespace, &kinds], |all| {
+        let text = all.to_string();
+        if text.contains("\"mover\"") { Ok(text) } else { bail!("no mover yet") }
+    })?;
+    for secret in secrets {
+        ensure!(!seen.contains(secret.trim()), "a key lies in {namespace}");
+        ensure!(!seen.contains(&base64(secret.trim())), "a key lies in {namespace}, in base64");
+    }
+    system.await_verified(&point, &["production"], PATIENCE).map(drop)
+}
+
+fn base64(text: &str) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(text)
+}
+
+/// Invariant 9: what is in place is left alone, also by an operator that has just started.
+#[test]
+fn the_same_again_writes_nothing() -> Result<()> {
+    let system = system("quiet")?;
+    let (kubectl, namespace) = (system.production()?, system.namespace());
+    system.protect(&[])?;
+    let kinds = "resourcequotas,limitranges,networkpolicies,rolebindings,serviceaccounts,backuppolicies";
+    let versions = || -> Result<Vec<(String, String)>> {
+        let objects = kubectl.get(&["-n", &namespace, kinds])?;
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        let all = objects["items"].as_array().context("no list")?.iter();
+        Ok(all
+            .map(|o| {
+                (format!("{}/{}", o["kind"], o["metadata"]["name"]), text(&o["metadata"]["resourceVersion"]))
+            })
+            .collect())
+    };
+    let before = versions()?;
+    ensure!(before.len() > 8, "only {} objects", before.len());
+    let passes = || -> Result<u64> { reconciles(&installation()?.kubectl("production")?) };
+    kubectl.run(&["-n", "tripod-system", "rollout", "restart", "deployment/tripod"])?;
+    kubectl.run(&["-n", "tripod-system", "rollout", "status", "deployment/tripod", "--timeout=120s"])?;
+    // The new one has looked at every department and policy when it has made so many passes.
+    tripod_e2e::lab::command::wait_for("the new operator to have looked at everything", PATIENCE, || {
+        let made = passes()?;
+        ensure!(made >= 40, "{made} passes so far");
+        Ok(())
+    })?;
+    ensure!(versions()? == before, "written again: {:?} became {:?}", before, versions()?);
+    Ok(())
+}
+
+fn reconciles(kubectl: &Kubectl) -> Result<u64> {
+    let path = "/api/v1/namespaces/tripod-system/services/tripod-metrics:8080/proxy/metrics";
+    let metrics = kubectl.run(&["get", "--raw", path])?;
+    let lines = metrics.lines().filter(|l| l.starts_with("tripod_reconciles_total") && l.contains("success"));
+    Ok(lines.filter_map(|l| l.rsplit(' ').next()?.parse::<u64>().ok()).sum())
+}

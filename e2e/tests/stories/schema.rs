@@ -1,0 +1,117 @@
+//! What the definitions accept and refuse, on a real API server.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use tripod_e2e::installation::repository;
+
+use crate::fixture::{installation, system};
+
+#[test]
+fn the_examples_are_accepted() -> Result<()> {
+    system("health")?;
+    let kubectl = installation()?.kubectl("production")?;
+    for file in std::fs::read_dir(repository().join("docs/examples"))? {
+        let file = file?.path();
+        let text = std::fs::read_to_string(&file)?;
+        let words = ["apply", "--dry-run=server", "--validate=strict", "-f", "-"];
+        kubectl.with_input(&words, &text).with_context(|| file.display().to_string())?;
+    }
+    Ok(())
+}
+
+fn object(kind: &str, name: &str, spec: &Value) -> Value {
+    json!({"apiVersion": "tripod.cloud/v1alpha1", "kind": kind, "metadata": {"name": name, "namespace": "dept-health"}, "spec": spec})
+}
+
+#[test]
+fn what_is_wrong_in_itself_is_refused_with_its_field() -> Result<()> {
+    system("health")?;
+    let kubectl = installation()?.kubectl("production")?;
+    let store = json!({"endpoint": "https://s3.example", "region": "r", "bucket": "vault", "credentialsSecretRef": {"name": "s"}});
+    let centre = |change: fn(&mut Value)| {
+        let mut spec = json!({"role": "Remote", "city": "west", "store": store});
+        change(&mut spec);
+        object("Centre", "x", &spec)
+    };
+    let department = |spec: Value| object("Department", "x", &spec);
+    let policy = |spec: Value| object("BackupPolicy", "x", &spec);
+    let drill = |spec: Value| object("DisasterRecoveryDrill", "x", &spec);
+    let long = "n".repeat(41);
+    let cases = [
+        (centre(|s| s["role"] = json!("Capital")), "spec.role"),
+        (centre(|s| s["city"] = json!("")), "spec.city"),
+        (centre(|s| s["store"]["endpoint"] = json!("http://s3.example")), "use https://"),
+        (centre(|s| s["store"]["endpoint"] = json!("s3.example")), "spec.store.endpoint"),
+        (centre(|s| s["store"]["bucket"] = json!("Vault")), "spec.store.bucket"),
+        (
+            centre(|s| s["store"]["credentialsSecretRef"] = json!({"name": "s", "namespace": "other"})),
+            "namespace",
+        ),
+        (centre(|s| s["pullIntervalSeconds"] = json!(0)), "spec.pullIntervalSeconds"),
+        (department(json!({"displayName": "税务局", "budget": {}})), "spec.budget"),
+        (department(json!({"displayName": "", "budget": {"requests.cpu": "1"}})), "spec.displayName"),
+        (
+            department(json!({"displayName": "税务局", "budget": {"requests.cpu": "1"},
+            "members": [{"kind": "Group", "name": "system:masters", "role": "Admin"}]})),
+            "belong to Kubernetes",
+        ),
+        (
+            department(json!({"displayName": "税务局", "budget": {"requests.cpu": "1"},
+            "members": [{"kind": "Group", "name": "g", "role": "Owner"}]})),
+            "role",
+        ),
+        (
+            object("Department", &long, &json!({"displayName": "税务局", "budget": {"requests.cpu": "1"}})),
+            "at most 40 characters",
+        ),
+        (policy(json!({"schedule": ""})), "spec.schedule"),
+        (policy(json!({"include": {"buckets": ["../other"]}})), "spec.include.buckets"),
+        (policy(json!({"objectives": [{"centre": "a", "rpo": "soon"}]})), "rpo"),
+        (
+            policy(json!({"objectives": [{"centre": "a", "rpo": "1h"}, {"centre": "a", "rpo": "2h"}]})),
+            "Duplicate value",
+        ),
+        (policy(json!({"storeUrl": "http://attacker"})), "storeUrl"),
+        (object("BackupPolicy", &long, &json!({})), "at most 36 characters"),
+        (drill(json!({"centre": "remote", "policy": "p", "mode": "Real"})), "spec.mode"),
+        (drill(json!({"centre": "remote", "policy": "p", "deadlineSeconds": 1})), "spec.deadlineSeconds"),
+        (
+            drill(
+                json!({"centre": "remote", "policy": "p", "checks": [{"name": "A b", "job": {"image": "i"}}]}),
+            ),
+            "name",
+        ),
+        (drill(json!({"centre": "remote"})), "spec.policy"),
+    ];
+    for (manifest, words) in &cases {
+        let what = format!("{manifest}");
+        match kubectl.with_input(&["create", "--dry-run=server", "--validate=strict", "-f", "-"], &what) {
+            Ok(_) => anyhow::bail!("accepted: {what}"),
+            Err(error) => {
+                ensure!(format!("{error:#}").contains(words), "{what}: {words:?} is not in: {error:#}")
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_was_decided_is_never_changed() -> Result<()> {
+    let system = system("health")?;
+    let kubectl = system.production()?;
+    let drill = object("DisasterRecoveryDrill", "fixed", &json!({"centre": "remote", "policy": "p"}));
+    kubectl.apply(&drill.to_string())?;
+    let changed = kubectl.run(&[
+        "-n",
+        "dept-health",
+        "patch",
+        "drill/fixed",
+        "--type=merge",
+        "-p",
+        r#"{"spec":{"policy":"q"}}"#,
+    ]);
+    kubectl.run(&["-n", "dept-health", "delete", "drill/fixed", "--timeout=30s"])?;
+    let refusal = format!("{:#}", changed.err().context("a drill was changed")?);
+    ensure!(refusal.contains("a drill is never changed"), "{refusal}");
+    Ok(())
+}
