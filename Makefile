@@ -8,8 +8,10 @@ BINARY := target/$(HOST)/release/tripod
 IMAGE := docker.io/library/tripod
 IMAGE_ARCHIVE := target/image/tripod.oci.tar
 DENY_VERSION := 0.20.2
-LAB := cargo run --quiet --locked -p tripod-e2e --bin lab --
-DEMO := cargo run --quiet --locked -p tripod-e2e --bin demo --
+# One tree for all that runs in a lab: the operator is static, for its empty image, and the rest is built with it.
+RELEASE := --release --locked --target $(HOST) -p tripod-manager -p tripod-e2e
+LAB := target/$(HOST)/release/lab
+DEMO := target/$(HOST)/release/demo
 WORKLOAD = $$($(MAKE) -s --no-print-directory -C e2e/demo)
 
 .PHONY: help
@@ -21,24 +23,24 @@ demo: image ## three centres, from nothing to a drill report; run it again at wi
 	@$(DEMO) --image $(IMAGE_ARCHIVE) --workload "$(WORKLOAD)"
 demo-quick: image ## the same with one cluster and three stores
 	@$(DEMO) --quick --image $(IMAGE_ARCHIVE) --workload "$(WORKLOAD)"
-demo-down: ## stop what the demonstrations started
+demo-down: build ## stop what the demonstrations started
 	@$(LAB) down
 	@$(LAB) --name tripod-quick down
 
 .PHONY: lab-up lab-down
-lab-up: ## the three centres only, without the operator
+lab-up: build ## the three centres only, without the operator
 	@$(LAB) up
-lab-down: ## stop them; nothing is left behind
+lab-down: build ## stop them; nothing is left behind
 	@$(LAB) down
 
 .PHONY: prerequisites build image workload crds
-prerequisites: ## Debian packages, and the lab's programs, built once
+prerequisites: build ## Debian packages, and the lab's programs, built once
 	@$(LAB) build
-build: ## the operator, a static binary
-	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked -p tripod-manager --bin tripod --target $(HOST)
+build: ## the operator, a static binary, and the lab
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build $(RELEASE) --bins
 # Without a daemon or a registry: the final stage of operator/Dockerfile around the binary of `build`. The tag is of
 # the binary, so that the same one is never packed twice and another one is never taken for it.
-image: build prerequisites ## the operator's image, an OCI archive in target/image
+image: prerequisites ## the operator's image, an OCI archive in target/image
 	@tag=$$(cat operator/Dockerfile $(BINARY) | sha256sum | cut -c1-12); archive=target/image/$$tag.oci.tar; \
 	if [ ! -e "$$archive" ]; then \
 		work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT; \
@@ -63,16 +65,16 @@ lint: ## format and lints
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 unit: ## tests that need no cluster
-	cargo test --workspace --lib --bins --locked
-	cargo test --workspace --exclude tripod-e2e --test '*' --locked
+	cargo test --workspace --exclude tripod-e2e --locked
 # KEEP_LAB=1 leaves the lab up, for the next run or for a look.
 stories: image ## tests on real clusters; needs root. Some of them: make stories STORY=part-of-a-name
 	@export TRIPOD_LAB=$${TRIPOD_LAB:-tripod-test}; \
 	[ -n "$${KEEP_LAB:-}" ] || trap '$(LAB) down' EXIT; \
 	TRIPOD_IMAGE=$(abspath $(IMAGE_ARCHIVE)) TRIPOD_BINARY=$(abspath $(BINARY)) TRIPOD_WORKLOAD="$(WORKLOAD)" \
-		cargo test --locked -p tripod-e2e --test stories -- --test-threads 1 --nocapture $(STORY)
+	RUSTFLAGS="-C target-feature=+crt-static" \
+		cargo test $(RELEASE) --lib --test stories -- --test-threads 1 --nocapture $(STORY)
 deny: ## licences, sources and known vulnerabilities of dependencies
-	@command -v cargo-deny >/dev/null || cargo install --quiet --locked cargo-deny@$(DENY_VERSION)
+	@command -v cargo-deny >/dev/null || cargo install --quiet --locked --debug cargo-deny@$(DENY_VERSION)
 	cargo deny --locked --log-level error check bans licenses sources
 	@cargo deny --locked --log-level error check advisories 2>target/advisories.log || { \
 		grep -q 'failed to fetch\|failed to load\|failed to open' target/advisories.log || { cat target/advisories.log >&2; exit 1; }; \

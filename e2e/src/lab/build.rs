@@ -15,7 +15,7 @@ use super::progress::Progress;
 const KUBERNETES: &str = "v1.36.3";
 
 /// Commands built inside a module of ours, where several must agree on versions.
-const MODULES: [(&str, &[(&str, &str)]); 3] = [
+const MODULES: [(&str, &[(&str, &str)]); 4] = [
     (
         "kubernetes",
         &[
@@ -28,18 +28,20 @@ const MODULES: [(&str, &[(&str, &str)]); 3] = [
             ("etcd", "go.etcd.io/etcd/server/v3"),
         ],
     ),
+    (
+        "addons",
+        &[("coredns", "./coredns"), ("metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server")],
+    ),
     ("provisioner", &[("provisioner", ".")]),
     ("pause", &[("pause", ".")]),
 ];
 
 /// Commands that are modules of their own.
-const TOOLS: [(&str, &str); 7] = [
+const TOOLS: [(&str, &str); 5] = [
     ("containerd", "github.com/containerd/containerd/v2/cmd/containerd@v2.4.2"),
     ("containerd-shim-runc-v2", "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2@v2.4.2"),
     ("ctr", "github.com/containerd/containerd/v2/cmd/ctr@v2.4.2"),
     ("helm", "helm.sh/helm/v4/cmd/helm@v4.3.1"),
-    ("coredns", "github.com/coredns/coredns@v1.15.0"),
-    ("metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server@v0.9.0"),
     ("versitygw", "github.com/versity/versitygw/cmd/versitygw@v1.8.0"),
 ];
 
@@ -212,14 +214,23 @@ fn recipe_hash() -> Result<String> {
     hash.update(run("go", &["env", "GOVERSION", "GOARCH"])?);
     hash.update(KUBERNETES);
     for (module, commands) in MODULES {
-        let mut files: Vec<PathBuf> =
-            fs::read_dir(sources().join(module))?.map(|e| e.map(|e| e.path())).collect::<Result<_, _>>()?;
-        files.sort();
-        for file in files {
-            hash.update(fs::read(&file).with_context(|| file.display().to_string())?);
-        }
+        hash_folder(&sources().join(module), &mut hash)?;
         commands.iter().for_each(|(name, package)| hash.update(format!("{name} {package}\n")));
     }
     TOOLS.iter().for_each(|(name, package)| hash.update(format!("{name} {package}\n")));
     Ok(hex::encode(hash.finalize())[..16].to_owned())
+}
+
+fn hash_folder(folder: &Path, hash: &mut Sha256) -> Result<()> {
+    let mut entries: Vec<PathBuf> =
+        fs::read_dir(folder)?.map(|e| e.map(|e| e.path())).collect::<Result<_, _>>()?;
+    entries.sort();
+    for entry in entries {
+        if entry.is_dir() {
+            hash_folder(&entry, hash)?;
+        } else {
+            hash.update(fs::read(&entry).with_context(|| entry.display().to_string())?);
+        }
+    }
+    Ok(())
 }

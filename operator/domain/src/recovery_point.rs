@@ -134,8 +134,16 @@ pub fn recheck(seen: &Observed, plan: &Plan) -> SignedDuration {
     match plan {
         Plan::Gather { .. } => SignedDuration::from_secs(5),
         Plan::Seal(_) | Plan::Fail { .. } => SignedDuration::from_secs(1),
-        Plan::Watch => SignedDuration::from_secs(i64::from(seen.interval)),
+        Plan::Watch => {
+            SignedDuration::from_secs(i64::from(seen.interval) * if is_settled(seen) { 5 } else { 1 })
+        }
     }
+}
+
+/// Proved everywhere: only damage can change it now.
+fn is_settled(seen: &Observed) -> bool {
+    let proved = |reading: &Reading| matches!(reading, Reading::Record(r) if r.state == CopyState::Verified);
+    !seen.readings.is_empty() && seen.readings.values().all(proved)
 }
 
 /// The status that follows.

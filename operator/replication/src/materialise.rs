@@ -14,7 +14,7 @@ const AT_ONCE: usize = 8;
 const COPY_LIMIT: u64 = 5 << 30;
 
 /// Copies versions of a replica into another bucket of the same store, which has to exist: within the store where it
-/// can do that, by GET and PUT where it can't. Returns how many.
+/// can do that, by GET and PUT where it can't.
 ///
 /// # Errors
 /// The first object that can't be copied: half a bucket is no use to anyone.
@@ -23,10 +23,12 @@ pub async fn materialise(
     versions: &[Version],
     bucket: &str,
     progress: &Progress,
-) -> Result<u64, StoreError> {
+) -> Result<(), StoreError> {
     let into = Replica { store: replica.store.clone(), bucket: bucket.to_owned(), prefix: String::new() };
-    let copies = versions.iter().map(|version| copy(replica, version, &into, progress));
-    stream::iter(copies).buffer_unordered(AT_ONCE).try_fold(0, async |n, ()| Ok(n + 1)).await
+    let into = &into;
+    let copies = stream::iter(versions.iter().cloned())
+        .map(|version| async move { copy(replica, &version, into, progress).await });
+    copies.buffer_unordered(AT_ONCE).try_collect().await
 }
 
 async fn copy(

@@ -13,7 +13,8 @@ use tripod_domain::disaster_recovery_drill::Progress;
 use tripod_domain::manifest::PointManifest;
 use tripod_domain::restore::{Stage, isolate};
 use tripod_replication::Progress as Counter;
-use tripod_replication::replica::{self, Replica};
+use tripod_replication::materialise::materialise;
+use tripod_replication::replica::{self, Replica, Version};
 
 use super::names;
 use crate::context::Ctx;
@@ -139,21 +140,20 @@ async fn fill(drill: &DisasterRecoveryDrill, from: &Source, bucket: &str) -> Res
     };
     vault.store.ensure_bucket(&scratch.bucket, false).await.map_err(|e| e.to_string())?;
     let kept = replica_at(&from.centre, vault.store.clone(), system, bucket);
-    let tally = replica::copy(&kept, &versions, &scratch, &BTreeMap::new(), &Counter::default()).await;
-    if let Some((key, error)) = tally.failed.first() {
-        return Err(format!("{key}: {error}"));
-    }
-    let found =
-        replica::verify(&scratch, &tally.versions, &Counter::default()).await.map_err(|e| e.to_string())?;
+    let counter = Counter::default();
+    materialise(&kept, &versions, &scratch.bucket, &counter).await.map_err(|e| e.to_string())?;
+    // The scratch bucket has versions of its own, if any: what counts is what is read from it now.
+    let expected: Vec<Version> = versions.iter().map(|v| Version { version_id: None, ..v.clone() }).collect();
+    let found = replica::verify(&scratch, &expected, &counter).await.map_err(|e| e.to_string())?;
     if let Some((key, finding)) = found.first() {
         return Err(format!("{key}: {finding}"));
     }
-    let expected = from.manifest.buckets.get(bucket).map(|part| part.digest.clone()).unwrap_or_default();
-    let digest = replica::digest(&tally.versions);
-    if digest == expected {
+    let recorded = from.manifest.buckets.get(bucket).map(|part| part.digest.clone()).unwrap_or_default();
+    let digest = replica::digest(&expected);
+    if digest == recorded {
         Ok(())
     } else {
-        Err(format!("read back {digest}, the recovery point has {expected}"))
+        Err(format!("read back {digest}, the recovery point has {recorded}"))
     }
 }
 
