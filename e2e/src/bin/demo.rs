@@ -87,7 +87,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let name = format!("demo-{}", point.rsplit('-').next().unwrap_or("1"));
     let kubectl = system.start_drill(&name, "same-city", &System::rows_check(ROWS))?;
     let drill = system.await_drill(&kubectl, &name, PATIENCE)?;
-    show(&kubectl, &["-n", "dept-health", "get", "drills"])?;
+    show(&kubectl, &["-n", "dept-health", "get", "drill"])?;
     let about = format!("regarding.name={name}");
     show(
         &kubectl,

@@ -135,11 +135,23 @@ impl Store {
     /// # Errors
     /// With the store's own words.
     pub fn ensure_bucket(&self, bucket: &str, versioned: bool) -> Result<()> {
-        let policy = serde_json::json!({"Version": "2012-10-17", "Statement": [{
-            "Effect": "Allow", "Principal": {"AWS": [self.reader.access_key_id]},
-            "Action": ["s3:GetObject", "s3:GetObjectVersion", "s3:GetObjectTagging", "s3:ListBucket", "s3:ListBucketVersions",
-                "s3:GetBucketVersioning", "s3:GetBucketLocation"],
-            "Resource": [format!("arn:aws:s3:::{bucket}"), format!("arn:aws:s3:::{bucket}/*")]}]});
+        let resources = [format!("arn:aws:s3:::{bucket}"), format!("arn:aws:s3:::{bucket}/*")];
+        let allow = |account: &Credentials, actions: &[&str]| {
+            serde_json::json!({"Effect": "Allow", "Principal": {"AWS": [account.access_key_id]},
+                "Action": actions, "Resource": resources})
+        };
+        let reads = [
+            "s3:GetObject",
+            "s3:GetObjectVersion",
+            "s3:GetObjectTagging",
+            "s3:ListBucket",
+            "s3:ListBucketVersions",
+            "s3:GetBucketVersioning",
+            "s3:GetBucketLocation",
+        ];
+        // Where a bucket has a policy, the gateway knows no other right of its owner.
+        let statements = [allow(&self.operator, &["s3:*"]), allow(&self.reader, &reads)];
+        let policy = serde_json::json!({"Version": "2012-10-17", "Statement": statements});
         self.block_on(async |s3| {
             if s3.head_bucket().bucket(bucket).send().await.is_err() {
                 s3.create_bucket()

@@ -113,7 +113,10 @@ fn words_of(pod: &Pod) -> Option<String> {
     if let Some(ended) = state.terminated {
         let text = ended.message.unwrap_or_default();
         let report: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-        let plain = || format!("exit code {} {text}", ended.exit_code).trim().to_owned();
+        let plain = || match (ended.exit_code, text.trim()) {
+            (0, words) if !words.is_empty() => words.to_owned(),
+            (code, words) => format!("exit code {code} {words}").trim().to_owned(),
+        };
         return Some(
             match (report["error"].as_str(), report["digest"].as_str(), report["expected"].as_str()) {
                 (Some(error), ..) => error.to_owned(),
