@@ -17,7 +17,7 @@ use crate::lab::{Centre, Lab, LabSpec};
 
 /// The operator's namespace.
 pub const NAMESPACE: &str = "tripod-system";
-const READY: Duration = Duration::from_secs(120);
+const READY: Duration = Duration::from_mins(2);
 
 /// A lab in which every cluster has its operator.
 #[derive(Debug)]
@@ -147,7 +147,7 @@ impl Installation {
         if self.lab.has_cluster(centre) { centre } else { &self.lab.spec.clusters[0] }
     }
 
-    /// The Centre object, the same in every cluster. The intervals are short, since a lab is looked at while it works.
+    /// The Centre object, the same in every cluster. Points are looked for often, since a lab is watched while it works.
     #[must_use]
     pub fn centre(&self, centre: &Centre) -> Value {
         let (role, city) = match centre.name.as_str() {
@@ -158,7 +158,7 @@ impl Installation {
         let name = &centre.name;
         let mut object = json!({
             "apiVersion": "tripod.cloud/v1alpha1", "kind": "Centre", "metadata": {"name": name},
-            "spec": {"role": role, "city": city, "pullIntervalSeconds": 2, "verifyIntervalSeconds": 20,
+            "spec": {"role": role, "city": city, "pullIntervalSeconds": 2, "verifyIntervalSeconds": 600,
                 "store": {"endpoint": centre.store.endpoint, "region": centre.store.region, "bucket": centre.store.bucket,
                     "replicaBucket": REPLICA, "allowPlainHttp": centre.store.ca_pem.is_none(),
                     "credentialsSecretRef": {"name": format!("store-{name}")},

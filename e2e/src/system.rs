@@ -13,7 +13,7 @@ use crate::lab::store::Store;
 
 /// The bucket's owner says with this tag which system may keep copies of it.
 const SYSTEM_TAG: &str = "tripod.cloud/system";
-const READY: Duration = Duration::from_secs(120);
+const READY: Duration = Duration::from_mins(2);
 
 /// A department's one system, protected by the policy `registration`.
 #[derive(Clone, Copy, Debug)]
@@ -171,17 +171,28 @@ impl<'a> System<'a> {
         })
     }
 
-    /// Starts a drill at a centre, in the cluster whose operator serves it.
+    /// Starts a drill at a centre, in the cluster whose operator serves it: of the newest Verified point, or of `point`.
     ///
     /// # Errors
     /// With kubectl's own words.
-    pub fn start_drill(&self, name: &str, centre: &str, checks: &Value) -> Result<Kubectl> {
-        let kubectl = self.at.kubectl(self.at.server_of(centre))?;
-        let manifest = json!({
+    pub fn start_drill(
+        &self,
+        name: &str,
+        centre: &str,
+        point: Option<&str>,
+        checks: &Value,
+    ) -> Result<Kubectl> {
+        let (kubectl, namespace) = (self.at.kubectl(self.at.server_of(centre))?, self.namespace());
+        // A drill is never changed: one that an earlier run has left makes way.
+        kubectl.run(&["-n", &namespace, "delete", "drill", name, "--ignore-not-found", "--timeout=120s"])?;
+        let mut manifest = json!({
             "apiVersion": "tripod.cloud/v1alpha1", "kind": "DisasterRecoveryDrill",
-            "metadata": {"name": name, "namespace": self.namespace()},
+            "metadata": {"name": name, "namespace": namespace},
             "spec": {"mode": "Simulated", "centre": centre, "policy": "registration", "deadlineSeconds": 600, "checks": checks},
         });
+        if let Some(point) = point {
+            manifest["spec"]["recoveryPoint"] = json!(point);
+        }
         kubectl.apply(&manifest.to_string())?;
         Ok(kubectl)
     }

@@ -17,7 +17,7 @@ use tripod_e2e::system::{System, state_at};
 const OBJECTS: usize = 300;
 /// Rows that the demonstration's workload writes into its database.
 const ROWS: u32 = 500;
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 /// From nothing to a drill report, on real clusters on this machine.
 #[derive(Parser)]
@@ -85,7 +85,7 @@ fn run(arguments: &Arguments) -> Result<()> {
 
     title(5, "A drill at the same-city centre", "同城中心演练");
     let name = format!("demo-{}", point.rsplit('-').next().unwrap_or("1"));
-    let kubectl = system.start_drill(&name, "same-city", &System::rows_check(ROWS))?;
+    let kubectl = system.start_drill(&name, "same-city", None, &System::rows_check(ROWS))?;
     let drill = system.await_drill(&kubectl, &name, PATIENCE)?;
     show(&kubectl, &["-n", "dept-health", "get", "drill"])?;
     let about = format!("regarding.name={name}");

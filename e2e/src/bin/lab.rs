@@ -88,7 +88,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         Command::Down => Lab::down(name)?,
         Command::Status => status(&Lab::open(name)?)?,
         Command::Kubeconfig { centre } => {
-            println!("{}", Lab::open(name)?.centre(centre)?.kubeconfig.display())
+            println!("{}", Lab::open(name)?.centre(centre)?.kubeconfig.display());
         }
         Command::Env { centre } => {
             let lab = Lab::open(name)?;

@@ -117,7 +117,7 @@ pub fn check_machine() -> Result<()> {
     let disk = nix::sys::statvfs::statvfs("/var/lib")?;
     let free = disk.blocks_available() * disk.fragment_size();
     if free < 8 << 30 {
-        bail!("the lab needs 8 GiB free under /var/lib; there are {:.1}", free as f64 / f64::from(1 << 30));
+        bail!("the lab needs 8 GiB free under /var/lib; there are {} MiB", free >> 20);
     }
     Ok(())
 }
@@ -215,10 +215,16 @@ fn recipe_hash() -> Result<String> {
     hash.update(KUBERNETES);
     for (module, commands) in MODULES {
         hash_folder(&sources().join(module), &mut hash)?;
-        commands.iter().for_each(|(name, package)| hash.update(format!("{name} {package}\n")));
+        hash_commands(commands, &mut hash);
     }
-    TOOLS.iter().for_each(|(name, package)| hash.update(format!("{name} {package}\n")));
+    hash_commands(&TOOLS, &mut hash);
     Ok(hex::encode(hash.finalize())[..16].to_owned())
+}
+
+fn hash_commands(commands: &[(&str, &str)], hash: &mut Sha256) {
+    for (name, package) in commands {
+        hash.update(format!("{name} {package}\n"));
+    }
 }
 
 fn hash_folder(folder: &Path, hash: &mut Sha256) -> Result<()> {

@@ -31,7 +31,7 @@ pub const COMPONENTS: [&str; 9] = [
 /// The provisioner of the StorageClass `lab-local`, beside the components.
 pub const PROVISIONER: &str = "provisioner";
 
-const READY: Duration = Duration::from_secs(120);
+const READY: Duration = Duration::from_mins(2);
 
 /// A centre with what it takes to start its cluster.
 #[derive(Debug)]

@@ -61,6 +61,9 @@ pub struct Lab {
     binaries: Binaries,
 }
 
+/// A component of a centre, and whether it runs.
+pub type Component = (&'static str, bool);
+
 /// One centre of a lab, for those who use it.
 #[derive(Clone, Debug)]
 pub struct Centre {
@@ -226,7 +229,7 @@ impl Lab {
     ///
     /// # Errors
     /// None at present.
-    pub fn status(&self) -> Result<Vec<(String, Vec<(&'static str, bool)>)>> {
+    pub fn status(&self) -> Result<Vec<(String, Vec<Component>)>> {
         let state = |centre: &CentreLayout| {
             let cluster = if self.has_cluster(&centre.name) { &COMPONENTS[..] } else { &[] };
             let all = cluster.iter().copied().chain([store::COMPONENT]);

@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use tripod_e2e::kubectl::described;
+use tripod_e2e::kubectl::{Kubectl, described};
 use tripod_e2e::system::state_at;
 
-use crate::fixture::{CENTRES, PATIENCE, fill_volume, nothing_left, packs, system};
+use crate::fixture::{CENTRES, PATIENCE, fill_volume, nothing_left, packs, protect, system};
 
 #[test]
 fn a_damaged_copy_loses_its_mark_and_regains_it_when_mended() -> Result<()> {
     let system = system("damaged")?;
     fill_volume(&system, 4, 100_000)?;
-    system.protect(&[])?;
+    protect(&system, &[])?;
     let point = system.back_up()?;
     system.await_verified(&point, &CENTRES, PATIENCE)?;
 
@@ -26,6 +26,7 @@ fn a_damaged_copy_loses_its_mark_and_regains_it_when_mended() -> Result<()> {
     let object = format!("recoverypoint/{point}");
     let words = ["-n", &namespace, &object];
     let same_city = system.at.kubectl("same-city")?;
+    let _often = Often::verify(&same_city)?;
     same_city.until("the damage to be found", PATIENCE, &words, |seen| {
         let verified = described(seen, "Verified");
         ensure!(
@@ -46,11 +47,14 @@ fn a_damaged_copy_loses_its_mark_and_regains_it_when_mended() -> Result<()> {
     })?;
 
     // A rehearsal has nothing to restore from, and says so.
-    let kubectl = system.start_drill("from-damage", "same-city", &json!([]))?;
+    let kubectl = system.start_drill("from-damage", "same-city", Some(&point), &json!([]))?;
     let drill = ["-n", &namespace, "drill/from-damage"];
     kubectl.until("the drill to wait", Duration::from_secs(30), &drill, |drill| {
         let ready = described(drill, "Ready");
-        ensure!(ready.contains("no recovery point of registration is Verified at same-city"), "{ready}");
+        ensure!(
+            ready.contains(&format!("spec.recoveryPoint: {point} is not Verified at same-city")),
+            "{ready}"
+        );
         Ok(())
     })?;
     kubectl.run(&["-n", &namespace, "delete", "drill/from-damage", "--timeout=60s"])?;
@@ -61,6 +65,29 @@ fn a_damaged_copy_loses_its_mark_and_regains_it_when_mended() -> Result<()> {
         ensure!(seen["status"]["here"] == "Verified", "{}", described(seen, "Verified"));
         Ok(())
     })
+}
+
+/// While it lives, the same-city centre proves its copies again every ten seconds.
+struct Often<'a>(&'a Kubectl);
+
+impl<'a> Often<'a> {
+    fn verify(kubectl: &'a Kubectl) -> Result<Self> {
+        every(kubectl, 10)?;
+        Ok(Self(kubectl))
+    }
+}
+
+impl Drop for Often<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = every(self.0, 600) {
+            eprintln!("the interval could not be set back: {error:#}");
+        }
+    }
+}
+
+fn every(kubectl: &Kubectl, seconds: u32) -> Result<()> {
+    let patch = json!({"spec": {"verifyIntervalSeconds": seconds}}).to_string();
+    kubectl.run(&["patch", "centre/same-city", "--type=merge", "-p", &patch]).map(drop)
 }
 
 /// In the middle, and in place, as a bad disk would. Twice is not at all.

@@ -4,19 +4,19 @@ use anyhow::{Result, bail, ensure};
 use serde_json::json;
 use tripod_e2e::kubectl::described;
 
-use crate::fixture::{CENTRES, PATIENCE, fill_volume, nothing_left, system};
+use crate::fixture::{CENTRES, PATIENCE, fill_volume, nothing_left, protect, system};
 
 #[test]
 fn a_deleted_drill_leaves_nothing() -> Result<()> {
     let system = system("deleted")?;
     fill_volume(&system, 10, 10_000)?;
     system.fill_bucket(&[("one".into(), b"1".to_vec()), ("two".into(), b"2".to_vec())])?;
-    system.protect(&[&format!("include.buckets={{{}}}", system.bucket())])?;
+    protect(&system, &[&format!("include.buckets={{{}}}", system.bucket())])?;
     let point = system.back_up()?;
     system.await_verified(&point, &CENTRES, PATIENCE)?;
     let for_ever = json!([{"name": "for-ever", "job": {"image": "docker.io/library/tripod-demo:dev",
         "command": ["/bin/sh", "-c", "while :; do read line < /dev/zero || :; done"]}}]);
-    let kubectl = system.start_drill("half-way", "remote", &for_ever)?;
+    let kubectl = system.start_drill("half-way", "remote", None, &for_ever)?;
     let namespace = system.namespace();
     kubectl.until(
         "the drill to check",

@@ -16,7 +16,7 @@ use tripod_e2e::system::System;
 
 pub const CENTRES: [&str; 3] = ["production", "same-city", "remote"];
 /// Long enough for anything that a story waits for on a busy machine of two cores.
-pub const PATIENCE: Duration = Duration::from_secs(240);
+pub const PATIENCE: Duration = Duration::from_mins(4);
 
 /// A path that `make stories` hands in.
 pub fn given(variable: &str) -> PathBuf {
@@ -71,6 +71,11 @@ pub fn fill_volume(system: &System<'_>, files: u32, bytes: u32) -> Result<()> {
     kubectl.wait("job/fill", Some(&namespace), "Complete", PATIENCE)?;
     // Its pod is no part of the system, and would be in the way of the claim's next user on another node.
     kubectl.run(&["-n", &namespace, "delete", "job", "fill", "--wait"]).map(drop)
+}
+
+/// Protects a system, with recovery points on demand only: one by schedule would come at any time.
+pub fn protect(system: &System<'_>, settings: &[&str]) -> Result<()> {
+    system.protect(&[&["schedule="], settings].concat())
 }
 
 /// Kills the operator of a centre as a lost node would: at once, without a goodbye.
@@ -141,7 +146,7 @@ pub fn await_disk(what: &str, mut there: impl FnMut() -> bool) -> Result<()> {
 /// Nothing of any drill of the system is left at a centre: no namespace, no bucket.
 pub fn nothing_left(system: &System<'_>, kubectl: &Kubectl, centre: &str) -> Result<()> {
     let store = system.store(centre)?;
-    wait_for("drills to leave nothing", Duration::from_secs(60), || {
+    wait_for("drills to leave nothing", Duration::from_mins(1), || {
         let namespaces = kubectl.run(&["get", "namespaces", "-l", "tripod.cloud/drill", "-o", "name"])?;
         ensure!(namespaces.trim().is_empty(), "namespaces are left: {namespaces}");
         let buckets = store.block_on(async |s3| Ok(s3.list_buckets().send().await?))?;

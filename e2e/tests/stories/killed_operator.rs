@@ -1,12 +1,12 @@
 //! The operator is killed in the middle of a backup, of a pull, and of a drill. Each ends well all the same.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use serde_json::json;
 use tripod_e2e::kubectl::described;
 use tripod_e2e::system::{System, state_at};
 
 use crate::fixture::{
-    CENTRES, PATIENCE, await_disk, fill_volume, kill_operator, nothing_left, packs, restic, system,
+    CENTRES, PATIENCE, await_disk, fill_volume, kill_operator, nothing_left, packs, protect, restic, system,
 };
 
 /// Enough for several packs, so that there is a middle to be killed in.
@@ -17,7 +17,7 @@ const BYTES: u32 = 5 << 20;
 fn what_was_under_way_ends_well() -> Result<()> {
     let system = system("killed")?;
     fill_volume(&system, FILES, BYTES)?;
-    system.protect(&[])?;
+    protect(&system, &[])?;
     during_a_backup(&system)?;
     fill_volume(&system, FILES, BYTES)?;
     during_a_pull(&system)?;
@@ -47,14 +47,16 @@ fn during_a_pull(system: &System<'_>) -> Result<()> {
 }
 
 fn during_a_drill(system: &System<'_>) -> Result<()> {
-    let kubectl = system.start_drill("killed", "same-city", &json!([]))?;
+    let kubectl = system.start_drill("killed", "same-city", None, &json!([]))?;
     let words = ["-n", &system.namespace(), "drill/killed"];
-    kubectl.until("the drill to restore", PATIENCE, &words, |drill| {
-        match drill["status"]["phase"].as_str() {
-            Some("Restoring") => Ok(()),
-            Some("Pending" | "Preparing") | None => bail!("{}", described(drill, "Ready")),
-            phase => Ok(eprintln!("the drill was quick: it is {phase:?} already")),
-        }
+    kubectl.until("the drill to be under way", PATIENCE, &words, |drill| {
+        let phase = drill["status"]["phase"].as_str().unwrap_or_default();
+        ensure!(
+            ["Restoring", "Starting", "Checking"].contains(&phase),
+            "{phase}: {}",
+            described(drill, "Ready")
+        );
+        Ok(())
     })?;
     kill_operator(&kubectl)?;
     system.await_drill(&kubectl, "killed", PATIENCE)?;

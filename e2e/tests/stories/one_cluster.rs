@@ -13,7 +13,7 @@ use tripod_e2e::lab::progress::Progress;
 use tripod_e2e::lab::{Lab, LabSpec};
 use tripod_e2e::system::System;
 
-use crate::fixture::{CENTRES, PATIENCE, fill_volume, given, lab_name, nothing_left};
+use crate::fixture::{CENTRES, PATIENCE, fill_volume, given, lab_name, nothing_left, protect};
 
 /// Takes the lab down when the story ends, however it ends.
 struct Lease(String);
@@ -37,7 +37,7 @@ fn one_cluster_with_three_stores_is_whole() -> Result<()> {
     at.lab.load_image("production", &given("TRIPOD_WORKLOAD"))?;
     fill_volume(&system, 20, 50_000)?;
     system.fill_bucket(&[("a".into(), b"1".to_vec()), ("b/c".into(), b"2".to_vec())])?;
-    system.protect(&[&format!("include.buckets={{{}}}", system.bucket())])?;
+    protect(&system, &[&format!("include.buckets={{{}}}", system.bucket())])?;
     let point = system.back_up()?;
     system.await_verified(&point, &CENTRES, PATIENCE)?;
     for (centre, protection) in [("production", "Pull"), ("same-city", "Push"), ("remote", "Push")] {
@@ -45,7 +45,7 @@ fn one_cluster_with_three_stores_is_whole() -> Result<()> {
         ensure!(seen["status"]["protection"] == protection, "{centre}: {}", seen["status"]);
     }
     // The copy at the remote store is good for a rehearsal, in the one cluster that there is.
-    system.start_drill("far", "remote", &json!([]))?;
+    system.start_drill("far", "remote", None, &json!([]))?;
     let drill = system.await_drill(&kubectl, "far", PATIENCE)?;
     ensure!(drill["status"]["report"]["key"].is_string(), "{}", drill["status"]);
     nothing_left(&system, &kubectl, "remote")?;

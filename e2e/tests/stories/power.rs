@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Context, Result, bail, ensure};
 use tripod_e2e::kubectl::Kubectl;
 
-use crate::fixture::{PATIENCE, fill_volume, installation, system};
+use crate::fixture::{PATIENCE, fill_volume, installation, protect, system};
 
 /// Whether an identity may do something, as the API server itself says.
 fn may(kubectl: &Kubectl, who: &[&str], what: &[&str]) -> Result<bool> {
@@ -90,7 +90,7 @@ fn no_key_is_readable_in_a_department() -> Result<()> {
     let system = system("power")?;
     let (kubectl, namespace) = (system.production()?, system.namespace());
     fill_volume(&system, 20, 4 << 20)?;
-    system.protect(&[])?;
+    protect(&system, &[])?;
     let key = fs::read_to_string(system.at.vault_key()?)?;
     let store = system.store("production")?;
     let secrets = [&key, &store.operator.secret_access_key, &store.reader.secret_access_key];
@@ -118,7 +118,7 @@ fn base64(text: &str) -> String {
 fn the_same_again_writes_nothing() -> Result<()> {
     let system = system("quiet")?;
     let (kubectl, namespace) = (system.production()?, system.namespace());
-    system.protect(&[])?;
+    protect(&system, &[])?;
     let kinds = "resourcequotas,limitranges,networkpolicies,rolebindings,serviceaccounts,backuppolicies";
     let versions = || -> Result<Vec<(String, String)>> {
         let objects = kubectl.get(&["-n", &namespace, kinds])?;

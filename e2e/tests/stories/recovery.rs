@@ -9,7 +9,7 @@ use serde_json::Value;
 use tripod_e2e::lab::command::{output, wait_for};
 use tripod_e2e::system::System;
 
-use crate::fixture::{CENTRES, PATIENCE, fill_volume, given, nothing_left, restic, system};
+use crate::fixture::{CENTRES, PATIENCE, fill_volume, given, nothing_left, protect, restic, system};
 
 #[test]
 fn a_department_is_recovered() -> Result<()> {
@@ -20,13 +20,16 @@ fn a_department_is_recovered() -> Result<()> {
         .map(|n| (format!("scans/{}/{n}.txt", n % 7), format!("scan {n} 扫描\n").repeat(n + 1).into_bytes()))
         .collect();
     system.fill_bucket(&objects)?;
-    system.protect(&[
-        &format!("include.buckets={{{}}}", system.bucket()),
-        "objectives[0].centre=same-city",
-        "objectives[0].rpo=30m",
-        "objectives[1].centre=remote",
-        "objectives[1].rpo=2h",
-    ])?;
+    protect(
+        &system,
+        &[
+            &format!("include.buckets={{{}}}", system.bucket()),
+            "objectives[0].centre=same-city",
+            "objectives[0].rpo=30m",
+            "objectives[1].centre=remote",
+            "objectives[1].rpo=2h",
+        ],
+    )?;
     let point = system.back_up()?;
     let verified = system.await_verified(&point, &CENTRES, PATIENCE)?;
     let contents = &verified["status"]["contents"];
@@ -37,7 +40,7 @@ fn a_department_is_recovered() -> Result<()> {
     objectives_are_met(&system)?;
     restic_reads_every_vault(&system)?;
     let name = "rehearsal";
-    let kubectl = system.start_drill(name, "same-city", &System::rows_check(500))?;
+    let kubectl = system.start_drill(name, "same-city", None, &System::rows_check(500))?;
     system.await_drill(&kubectl, name, PATIENCE)?;
     kubectl.wait(&format!("drill/{name}"), Some(&system.namespace()), "Succeeded", Duration::from_secs(5))?;
     the_drill_measured(&kubectl.get(&["-n", &system.namespace(), &format!("drill/{name}")])?, &verified)?;

@@ -88,7 +88,7 @@ fn what_is_wrong_in_itself_is_refused_with_its_field() -> Result<()> {
         match kubectl.with_input(&["create", "--dry-run=server", "--validate=strict", "-f", "-"], &what) {
             Ok(_) => anyhow::bail!("accepted: {what}"),
             Err(error) => {
-                ensure!(format!("{error:#}").contains(words), "{what}: {words:?} is not in: {error:#}")
+                ensure!(format!("{error:#}").contains(words), "{what}: {words:?} is not in: {error:#}");
             }
         }
     }

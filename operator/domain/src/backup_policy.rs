@@ -185,18 +185,18 @@ fn create(seen: &Observed, now: Timestamp, token: Option<String>) -> Action {
 pub fn status(
     seen: &Observed,
     plan: &Plan,
-    created: Result<(), String>,
+    created: &Result<(), String>,
     now: Timestamp,
 ) -> BackupPolicyStatus {
     let previous = seen.policy.status.clone().unwrap_or_default();
     let generation = seen.policy.metadata.generation;
     let mut conditions = previous.conditions.clone();
-    let ready = match &created {
+    let ready = match created {
         Err(error) => Verdict::no("RecoveryPointNotCreated", error.clone()),
         Ok(()) => plan.ready.clone(),
     };
     conditions::set(&mut conditions, "Ready", &ready, generation, now);
-    let last_run_token = match (&plan.action, &created) {
+    let last_run_token = match (&plan.action, created) {
         (Action::Create { token: Some(token), .. }, Ok(())) => Some(token.clone()),
         _ => previous.last_run_token,
     };
@@ -325,7 +325,7 @@ mod tests {
         let now = at("2026-11-24T02:01:00Z");
         let plan = decide(&seen, now);
         assert!(name(&plan).is_some());
-        seen.policy.status = Some(status(&seen, &plan, Ok(()), now));
+        seen.policy.status = Some(status(&seen, &plan, &Ok(()), now));
         assert_eq!(name(&decide(&seen, now)), None);
     }
 
@@ -365,7 +365,7 @@ mod tests {
     fn a_centre_meets_its_objective_only_with_a_proven_copy() {
         let mut seen = seen();
         let now = at("2026-11-24T02:31:00Z");
-        let state = |seen: &Observed| status(seen, &decide(seen, now), Ok(()), now).centres[0].objective;
+        let state = |seen: &Observed| status(seen, &decide(seen, now), &Ok(()), now).centres[0].objective;
         assert_eq!(state(&seen), ObjectiveState::Unknown);
         seen.points = vec![point("2026-11-24T02:15:00Z", PointPhase::Complete, CopyState::Copied)];
         assert_eq!(state(&seen), ObjectiveState::Unknown);

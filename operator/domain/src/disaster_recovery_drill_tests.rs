@@ -79,7 +79,7 @@ fn act(world: &mut Observed, plan: &Plan, check: &Progress) {
             world.buckets.insert("files".into(), Progress::Done("sha256:2".into()));
         }
         Plan::Start => {
-            world.workloads = Some(BTreeMap::from([("Deployment/web".into(), Progress::Done("1/1".into()))]))
+            world.workloads = Some(BTreeMap::from([("Deployment/web".into(), Progress::Done("1/1".into()))]));
         }
         Plan::Check(_) => {
             world.checks.insert("rows".into(), check.clone());

@@ -74,9 +74,10 @@ impl Candidate {
         while renewed.elapsed() < RENEW_DEADLINE {
             tokio::time::sleep(RETRY).await;
             let asked = Instant::now();
-            match tokio::time::timeout(RENEW_DEADLINE / 2, self.try_hold()).await {
-                Ok(true) => renewed = asked,
-                Ok(false) | Err(_) => tracing::warn!(lease = self.name, "the lease could not be renewed"),
+            if let Ok(true) = tokio::time::timeout(RENEW_DEADLINE / 2, self.try_hold()).await {
+                renewed = asked;
+            } else {
+                tracing::warn!(lease = self.name, "the lease could not be renewed");
             }
         }
     }

@@ -10,7 +10,7 @@ mod stores;
 mod telemetry;
 mod vault;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -64,7 +64,7 @@ async fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Operator(arguments) => operator::run(arguments).await,
         Command::Mover(arguments) => return mover::run(arguments).await,
-        Command::Crds { directory } => crds(directory),
+        Command::Crds { directory } => crds(directory.as_deref()),
         Command::VaultPassword { key_file, system } => vault_password(&key_file, &system),
     };
     match result {
@@ -76,10 +76,10 @@ async fn main() -> ExitCode {
     }
 }
 
-fn crds(directory: Option<PathBuf>) -> anyhow::Result<()> {
+fn crds(directory: Option<&Path>) -> anyhow::Result<()> {
     for definition in tripod_crds::all() {
         let text = tripod_crds::yaml(&definition)?;
-        match &directory {
+        match directory {
             Some(directory) => {
                 let name = definition.metadata.name.clone().unwrap_or_default();
                 std::fs::write(directory.join(format!("{name}.yaml")), text)?;
@@ -90,7 +90,7 @@ fn crds(directory: Option<PathBuf>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn vault_password(key_file: &std::path::Path, system: &str) -> anyhow::Result<()> {
+fn vault_password(key_file: &Path, system: &str) -> anyhow::Result<()> {
     let key = vault::MasterKey::new(&std::fs::read(key_file)?)?;
     println!("{}", key.repository_password(system));
     Ok(())

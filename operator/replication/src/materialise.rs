@@ -6,7 +6,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::replica::{Replica, Version, copy_one};
 use crate::store::persist;
-use crate::{Progress, StoreError};
+use crate::{Progress, Store, StoreError};
 
 /// Objects in flight at once.
 const AT_ONCE: usize = 8;
@@ -60,7 +60,7 @@ async fn copy_within(
     let source = format!("{}/{}?versionId={}", from.bucket, encoded(&key), encoded(id));
     let request =
         into.store.client().copy_object().bucket(&into.bucket).key(&version.key).copy_source(source);
-    let sent = request.customize().config_override(into.store.for_body(usize::MAX)).send().await;
+    let sent = request.customize().config_override(Store::for_body(usize::MAX)).send().await;
     // Errors are about the source: with a bucket just made, the destination is rarely at fault.
     match sent.map_err(|e| from.store.target(&from.bucket, &key).sort(&e)) {
         Ok(_) => Ok(true),

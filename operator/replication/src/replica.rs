@@ -186,7 +186,7 @@ async fn put_small(
     body: Bytes,
     about: Description,
 ) -> Result<Option<String>, StoreError> {
-    let settings = to.store.for_body(body.len());
+    let settings = Store::for_body(body.len());
     let put = to.store.client().put_object().bucket(&to.bucket).key(key).body(body.into());
     let put = put
         .set_content_type(about.content_type)
@@ -222,7 +222,7 @@ async fn put_large(
         let (mut parts, mut next) = (Vec::new(), first);
         while !next.is_empty() {
             let number = i32::try_from(parts.len() + 1).unwrap_or(i32::MAX);
-            let settings = to.store.for_body(next.len());
+            let settings = Store::for_body(next.len());
             let part = s3.upload_part().bucket(&to.bucket).key(key).upload_id(&upload).part_number(number);
             let sent = part.body(next.into()).customize().config_override(settings).send().await;
             let reply = sent.map_err(|e| target.sort(&e))?;

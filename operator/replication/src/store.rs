@@ -25,7 +25,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(30);
 /// Until a request with a large body is answered; sending it counts. Eight packs of 20 MiB at once over a line of
 /// 2 Mbit/s take eleven minutes.
-const ANSWER_LARGE: Duration = Duration::from_secs(900);
+const ANSWER_LARGE: Duration = Duration::from_mins(15);
 /// Bodies above this many bytes are large.
 const LARGE: usize = 1 << 20;
 /// Times a call is made whose body broke off, and the pause before the second; it doubles.
@@ -156,7 +156,7 @@ impl Store {
 
     /// Settings of a request with a body of that many bytes. Two deadlines only: the SDK keeps connections
     /// apart by deadline.
-    pub(crate) fn for_body(&self, bytes: usize) -> aws_sdk_s3::config::Builder {
+    pub(crate) fn for_body(bytes: usize) -> aws_sdk_s3::config::Builder {
         let builder = aws_sdk_s3::Config::builder();
         if bytes > LARGE { builder.timeout_config(deadlines(ANSWER_LARGE)) } else { builder }
     }
@@ -197,7 +197,7 @@ impl Store {
 
     /// Writes an object, whether it exists or not.
     pub async fn put(&self, bucket: &str, key: &str, body: Bytes) -> Result<(), StoreError> {
-        let settings = self.for_body(body.len());
+        let settings = Self::for_body(body.len());
         let put = self.client.put_object().bucket(bucket).key(key).body(body.into());
         let sent = put.customize().config_override(settings).send().await;
         sent.map(drop).map_err(|e| self.target(bucket, key).sort(&e))
@@ -209,7 +209,7 @@ impl Store {
         persist(|| async {
             let put =
                 self.once.put_object().bucket(bucket).key(key).if_none_match("*").body(body.clone().into());
-            let sent = put.customize().config_override(self.for_body(body.len())).send().await;
+            let sent = put.customize().config_override(Self::for_body(body.len())).send().await;
             match sent.map_err(|e| self.target(bucket, key).sort(&e)) {
                 Ok(_) => Ok(Created::Yes),
                 Err(StoreError::Mismatch { .. }) => Ok(Created::AlreadyThere),

@@ -19,17 +19,17 @@ fn serve(answers: Vec<&'static str>, hold: bool) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
-        let mut held = Vec::new();
+        let mut open = Vec::new();
         for answer in answers {
             let (mut peer, _) = listener.accept().unwrap();
             let _ = peer.read(&mut [0; 8192]);
             peer.write_all(answer.as_bytes()).unwrap();
             if hold {
-                held.push(peer);
+                open.push(peer);
             }
         }
         if hold {
-            std::thread::sleep(Duration::from_secs(60));
+            std::thread::sleep(Duration::from_mins(1));
         }
     });
     endpoint

@@ -27,7 +27,7 @@ use crate::context::{Ctx, Error};
 /// Objects of one kind that are worked on at once.
 const AT_ONCE: u16 = 4;
 const FIRST_RETRY: Duration = Duration::from_secs(2);
-const LAST_RETRY: Duration = Duration::from_secs(120);
+const LAST_RETRY: Duration = Duration::from_mins(2);
 
 /// Drives a controller until the process is told to stop.
 pub async fn drive<K, F>(

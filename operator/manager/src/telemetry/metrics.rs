@@ -86,9 +86,7 @@ impl Default for Metrics {
         registry.register_with_unit("reconcile_duration", help, Unit::Seconds, metrics.durations.clone());
         registry.register("leader", "1 while this replica is the one that acts", metrics.leader.clone());
         let help = ["the budget", "what pods ask for", "what is really used; absent when unknown"];
-        for (column, what) in
-            ["budget", "requested", "used"].iter().zip(help).enumerate().map(|(i, (c, h))| (i, (c, h)))
-        {
+        for (column, what) in ["budget", "requested", "used"].iter().zip(help).enumerate() {
             let (name, help) = what;
             let cores = Unit::Other("cores".into());
             let about = format!("Processors of a department: {help}");

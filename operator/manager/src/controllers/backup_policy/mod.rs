@@ -31,7 +31,7 @@ async fn reconcile(object: Arc<BackupPolicy>, ctx: Arc<Ctx>) -> Result<SignedDur
     let seen = observe::observe(&ctx, &object).await?;
     let plan = backup_policy::decide(&seen, Timestamp::now());
     let created = act::act(&ctx, &namespace, &plan).await;
-    let status = backup_policy::status(&seen, &plan, created.clone(), Timestamp::now());
+    let status = backup_policy::status(&seen, &plan, &created, Timestamp::now());
     for standing in &status.centres {
         let taken = standing.newest_verified_at.as_ref().map(|t| t.0.as_second());
         ctx.metrics.set_verified(&namespace, &object.name_any(), &standing.centre, taken);
