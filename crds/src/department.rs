@@ -43,7 +43,7 @@ pub struct DepartmentSpec {
     #[serde(default)]
     pub zone: Zone,
     /// Upper bounds, by resource name as a ResourceQuota writes them.
-    #[schemars(length(min = 1, max = 64))]
+    #[schemars(extend("minProperties" = 1, "maxProperties" = 64))]
     pub budget: BTreeMap<String, Quantity>,
 }
 

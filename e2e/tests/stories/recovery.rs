@@ -45,7 +45,28 @@ fn a_department_is_recovered() -> Result<()> {
     kubectl.wait(&format!("drill/{name}"), Some(&system.namespace()), "Succeeded", Duration::from_secs(5))?;
     the_drill_measured(&kubectl.get(&["-n", &system.namespace(), &format!("drill/{name}")])?, &verified)?;
     nothing_left(&system, &kubectl, "same-city")?;
+    nobody_else_wrote_into_production(&system)?;
     use_is_measured(&system)
+}
+
+/// Neither a pull nor a drill: the store of production says itself what came from the other centres.
+fn nobody_else_wrote_into_production(system: &System<'_>) -> Result<()> {
+    let log = system.at.lab.data().join("production/log/versitygw-access.log");
+    let text = std::fs::read_to_string(&log).with_context(|| log.display().to_string())?;
+    let others: Vec<String> = ["same-city", "remote"]
+        .iter()
+        .map(|c| Ok(system.at.lab.centre(c)?.address))
+        .collect::<Result<_>>()?;
+    let from_others: Vec<&str> = text
+        .lines()
+        .filter(|line| others.iter().any(|address| line.contains(&format!(" {address} "))))
+        .collect();
+    ensure!(from_others.len() > 100, "the log shows {} requests from other centres", from_others.len());
+    let reads = ["s3_Get", "s3_Head", "s3_List"];
+    match from_others.iter().find(|line| !reads.iter().any(|read| line.contains(read))) {
+        Some(line) => bail!("another centre wrote: {line}"),
+        None => Ok(()),
+    }
 }
 
 fn every_centre_shows_the_same_point(system: &System<'_>, point: &str, verified: &Value) -> Result<()> {

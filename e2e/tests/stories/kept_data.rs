@@ -1,0 +1,42 @@
+//! Objects are deleted; the data that nobody asked to delete stays.
+
+use anyhow::{Result, ensure};
+
+use crate::fixture::{CENTRES, PATIENCE, fill_volume, on_disk, packs, protect, restic, system};
+
+#[test]
+fn deleting_objects_deletes_no_data() -> Result<()> {
+    let system = system("leaving")?;
+    fill_volume(&system, 5, 20_000)?;
+    protect(&system, &[])?;
+    let point = system.back_up()?;
+    system.await_verified(&point, &CENTRES, PATIENCE)?;
+    let (kubectl, namespace) = (system.production()?, system.namespace());
+    let volume = kubectl.get(&["-n", &namespace, "pvc/bulk"])?["spec"]["volumeName"].clone();
+    let before: Vec<usize> = CENTRES.iter().map(|centre| packs(&system, centre).len()).collect();
+
+    system.at.helm("production", &["uninstall", "registration", "-n", &namespace, "--wait"])?;
+    for centre in CENTRES {
+        let there = system.at.kubectl(centre)?;
+        there.run(&["-n", &namespace, "delete", &format!("recoverypoint/{point}"), "--timeout=60s"])?;
+        there.run(&["delete", "department/leaving", "--timeout=60s"])?;
+    }
+    // Made known again by the next look at the vaults, if at all; never taken from them.
+    for (centre, packs_before) in CENTRES.iter().zip(before) {
+        ensure!(packs(&system, centre).len() == packs_before, "packs are gone at {centre}");
+        let manifest = on_disk(&system, centre, "tripod-vault")
+            .join("systems")
+            .join(&namespace)
+            .join("points")
+            .join(&point);
+        ensure!(manifest.join("manifest.json").exists(), "the point is gone at {centre}");
+        restic(&system, centre, &["check", "--read-data"])?;
+        ensure!(
+            system.at.kubectl(centre)?.exists(&[&format!("namespace/{namespace}")])?,
+            "the namespace is gone at {centre}"
+        );
+    }
+    let folder = system.at.lab.data().join("production/volumes").join(volume.as_str().unwrap_or_default());
+    ensure!(std::fs::read_dir(&folder)?.count() >= 5, "files of the volume are gone");
+    Ok(())
+}
