@@ -53,19 +53,37 @@ fn run(arguments: &Arguments) -> Result<()> {
     show(&production, &["get", "centres"])?;
     show(&production, &["-n", "tripod-system", "get", "pods"])?;
 
-    title(2, "A department with its namespace, quota and rights", "委办局：命名空间、配额与权限");
-    let system = System::ensure(&at, "health")?;
-    show(&production, &["get", "departments"])?;
-    show(&production, &["-n", "dept-health", "get", "resourcequota,limitrange,networkpolicy,rolebinding"])?;
+    let system = department(&at, &production)?;
+    workload(&system, &production, &arguments.workload)?;
+    let point = recovery_point(&system, &production)?;
+    let (kubectl, drill) = rehearsal(&system, &point)?;
 
+    title(6, "What was proved", "结论");
+    summary(&point, &drill, &report_of(&system, &drill)?);
+    println!("\nThe whole story took {} s.\n", start.elapsed().as_secs());
+    look_around(&at, &kubectl, drill["metadata"]["name"].as_str().unwrap_or_default(), arguments.quick)
+}
+
+fn department<'a>(at: &'a Installation, production: &Kubectl) -> Result<System<'a>> {
+    title(2, "A department with its namespace, quota and rights", "委办局：命名空间、配额与权限");
+    let system = System::ensure(at, "health")?;
+    show(production, &["get", "departments"])?;
+    show(production, &["-n", "dept-health", "get", "resourcequota,limitrange,networkpolicy,rolebinding"])?;
+    Ok(system)
+}
+
+fn workload(system: &System<'_>, production: &Kubectl, image: &Path) -> Result<()> {
     title(3, "Its system: PostgreSQL on a volume, files in a bucket", "业务系统：数据库卷与对象桶");
-    system.start_registration(&arguments.workload)?;
+    system.start_registration(image)?;
     let files = real_files(OBJECTS)?;
     let bytes: usize = files.iter().map(|(_, body)| body.len()).sum();
     system.fill_bucket(&files)?;
     println!("{} files of this machine ({bytes} bytes) are in bucket {}", files.len(), system.bucket());
-    show(&production, &["-n", "dept-health", "get", "deployment,pod,pvc"])?;
+    show(production, &["-n", "dept-health", "get", "deployment,pod,pvc"])
+}
 
+/// The point as production shows it when every centre has proved its copy.
+fn recovery_point(system: &System<'_>, production: &Kubectl) -> Result<Value> {
     title(
         4,
         "A policy makes a recovery point; the other centres pull and verify it",
@@ -79,38 +97,26 @@ fn run(arguments: &Arguments) -> Result<()> {
         "objectives[1].rpo=2h",
     ])?;
     let point = system.back_up()?;
-    let centres = ["production", "same-city", "remote"];
-    let verified = system.await_verified(&point, &centres, PATIENCE)?;
-    show(&production, &["-n", "dept-health", "get", "backuppolicies,recoverypoints"])?;
+    let verified = system.await_verified(&point, &["production", "same-city", "remote"], PATIENCE)?;
+    show(production, &["-n", "dept-health", "get", "backuppolicies,recoverypoints"])?;
+    Ok(verified)
+}
 
+/// The drill when it has ended, and the cluster that it was made in.
+fn rehearsal(system: &System<'_>, point: &Value) -> Result<(Kubectl, Value)> {
     title(5, "A drill at the same-city centre", "同城中心演练");
+    let point = point["metadata"]["name"].as_str().unwrap_or_default();
     let name = format!("demo-{}", point.rsplit('-').next().unwrap_or("1"));
     let kubectl = system.start_drill(&name, "same-city", None, &System::rows_check(ROWS))?;
     let drill = system.await_drill(&kubectl, &name, PATIENCE)?;
     show(&kubectl, &["-n", "dept-health", "get", "drill"])?;
     let about = format!("regarding.name={name}");
-    show(
-        &kubectl,
-        &[
-            "-n",
-            "dept-health",
-            "get",
-            "events.events.k8s.io",
-            "--field-selector",
-            &about,
-            "--sort-by=.metadata.creationTimestamp",
-            "-o",
-            "custom-columns=REASON:.reason,NOTE:.note",
-        ],
-    )?;
-    let report = report_of(&system, &drill)?;
+    let columns = "custom-columns=REASON:.reason,NOTE:.note";
+    let words = ["--field-selector", &about, "--sort-by=.metadata.creationTimestamp", "-o", columns];
+    show(&kubectl, &[&["-n", "dept-health", "get", "events.events.k8s.io"], &words[..]].concat())?;
     let namespaces = kubectl.run(&["get", "namespaces", "-o", "name"])?;
     ensure!(!namespaces.contains("/drill-"), "a drill's namespace is left: {namespaces}");
-
-    title(6, "What was proved", "结论");
-    summary(&verified, &drill, &report);
-    println!("\nThe whole story took {} s.\n", start.elapsed().as_secs());
-    look_around(&at, &kubectl, &name, arguments.quick)
+    Ok((kubectl, drill))
 }
 
 fn title(step: u32, english: &str, chinese: &str) {

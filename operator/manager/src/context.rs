@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
@@ -52,23 +52,22 @@ pub enum Error {
 }
 
 impl Ctx {
-    /// Applies an object, given as JSON, server-side: the same again writes nothing.
+    /// Applies an object, given as JSON, server-side and with the rights of `client`: the same again writes nothing.
     ///
     /// # Errors
-    /// Those of the API server.
-    pub async fn apply_value(
-        &self,
-        client: &Client,
-        resource: &ApiResource,
-        value: &Value,
-    ) -> Result<(), kube::Error> {
-        let (namespace, name) = (value["metadata"]["namespace"].as_str(), value["metadata"]["name"].as_str());
-        let api: Api<DynamicObject> = match namespace {
-            Some(namespace) => Api::namespaced_with(client.clone(), namespace, resource),
-            None => Api::all_with(client.clone(), resource),
+    /// Names the object, with the API server's words.
+    pub async fn apply(&self, client: &Client, object: &Value) -> Result<(), String> {
+        let text = |field: &str| object[field].as_str().unwrap_or_default();
+        let (group, version) = text("apiVersion").split_once('/').unwrap_or(("", text("apiVersion")));
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, text("kind")));
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        let api: Api<DynamicObject> = match object["metadata"]["namespace"].as_str() {
+            Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+            None => Api::all_with(client.clone(), &resource),
         };
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
-        api.patch(name.unwrap_or_default(), &parameters, &Patch::Apply(value)).await.map(drop)
+        let applied = api.patch(name, &parameters, &Patch::Apply(object)).await;
+        applied.map(drop).map_err(|error| format!("{} {name}: {error}", text("kind")))
     }
 
     /// Writes the status, if it is another than the object has: the same again writes nothing.

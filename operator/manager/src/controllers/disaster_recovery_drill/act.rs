@@ -1,7 +1,7 @@
 //! Carries out one step of a drill.
 
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{ApiResource, DeleteParams, GroupVersionKind, Patch, PatchParams, Preconditions};
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -59,7 +59,7 @@ async fn prepare(ctx: &Ctx, seen: &Observed) -> Result<String, String> {
     let namespace = names::namespace(drill);
     let point = drill.status.as_ref().and_then(|s| s.recovery_point.clone()).unwrap_or_default();
     for object in walls(ctx, drill, &namespace, &point) {
-        apply(ctx, &object).await?;
+        ctx.apply(&ctx.client, &object).await?;
     }
     Ok(namespace)
 }
@@ -97,20 +97,12 @@ fn walls(ctx: &Ctx, drill: &DisasterRecoveryDrill, namespace: &str, point: &str)
     ]
 }
 
-async fn apply(ctx: &Ctx, object: &Value) -> Result<(), String> {
-    let text = |field: &str| object[field].as_str().unwrap_or_default();
-    let (group, version) = text("apiVersion").split_once('/').unwrap_or(("", text("apiVersion")));
-    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, text("kind")));
-    let what = || format!("{} {}", text("kind"), object["metadata"]["name"]);
-    ctx.apply_value(&ctx.client, &resource, object).await.map_err(|e| format!("{}: {e}", what()))
-}
-
 async fn start_checks(ctx: &Ctx, seen: &Observed, wanted: &[String]) -> Result<(), String> {
     let drill = &seen.drill;
     let point = drill.status.as_ref().and_then(|s| s.recovery_point.clone());
     let volumes = seen.points.iter().find(|p| Some(p.name_any()) == point).map(|p| p.spec.volumes.clone());
     for check in drill.spec.checks.iter().filter(|c| wanted.contains(&c.name)) {
-        apply(ctx, &check_job(drill, check, &volumes.clone().unwrap_or_default())).await?;
+        ctx.apply(&ctx.client, &check_job(drill, check, &volumes.clone().unwrap_or_default())).await?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{ApiResource, GroupVersionKind, ListParams, Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use tripod_crds::{Centre, DisasterRecoveryDrill};
@@ -89,10 +89,7 @@ pub(super) async fn restore(
             restores: true,
             labels: json!({}),
         };
-        let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("batch", "v1", "Job"));
-        ctx.apply_value(&ctx.client, &kind, &mover.job(ctx))
-            .await
-            .map_err(|e| format!("mover {name}: {e}"))?;
+        ctx.apply(&ctx.client, &mover.job(ctx)).await?;
     }
     for bucket in buckets {
         fill(drill, &from, bucket).await.map_err(|e| format!("bucket {bucket}: {e}"))?;
@@ -119,10 +116,7 @@ async fn apply_stage(ctx: &Ctx, from: &Source, stage: Stage) -> Result<(), Strin
         if of != stage {
             continue;
         }
-        let text = |field: &str| object[field].as_str().unwrap_or_default();
-        let (group, version) = text("apiVersion").split_once('/').unwrap_or(("", text("apiVersion")));
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, text("kind")));
-        ctx.apply_value(&client, &resource, &object).await.map_err(|e| format!("{}: {e}", document.path))?;
+        ctx.apply(&client, &object).await.map_err(|e| format!("{}: {e}", document.path))?;
     }
     Ok(())
 }

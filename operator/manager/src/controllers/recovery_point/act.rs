@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kube::ResourceExt;
-use kube::api::{ApiResource, DeleteParams, GroupVersionKind};
+use kube::api::DeleteParams;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tripod_crds::Centre;
@@ -82,8 +82,7 @@ async fn launch_mover(
     let words = ["push", "--point", point].map(str::to_owned).to_vec();
     let labels = json!({POINT_LABEL: point});
     let job = Mover { name: &name, namespace: system, claim, words, restores: false, labels }.job(ctx);
-    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("batch", "v1", "Job"));
-    ctx.apply_value(&ctx.client, &kind, &job).await.map_err(|e| format!("mover {name}: {e}"))
+    ctx.apply(&ctx.client, &job).await
 }
 
 async fn archive_objects(ctx: &Ctx, vault: &SystemVault, point: &str) -> Result<(), String> {
