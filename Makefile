@@ -74,7 +74,7 @@ stories: image ## tests on real clusters; needs root. Some of them: make stories
 	RUSTFLAGS="-C target-feature=+crt-static" \
 		cargo test $(RELEASE) --lib --test stories -- --test-threads 1 --nocapture $(STORY)
 deny: ## licences, sources and known vulnerabilities of dependencies
-	@command -v cargo-deny >/dev/null || cargo install --quiet --locked --debug cargo-deny@$(DENY_VERSION)
+	@cargo deny --version >/dev/null 2>&1 || cargo install --quiet --locked --debug cargo-deny@$(DENY_VERSION)
 	cargo deny --locked --log-level error check bans licenses sources
 	@cargo deny --locked --log-level error check advisories 2>target/advisories.log || { \
 		grep -q 'failed to fetch\|failed to load\|failed to open' target/advisories.log || { cat target/advisories.log >&2; exit 1; }; \
