@@ -8,8 +8,8 @@ use sha2::{Digest, Sha256};
 
 use crate::{Progress, Store, StoreError};
 
-/// How many files are moved or read at once. Each is held in memory whole: packs are 4 to 20 MiB.
-const AT_ONCE: usize = 8;
+/// How many files are moved or read at once. Each is held in memory whole: packs are up to 40 MiB.
+const AT_ONCE: usize = 4;
 
 /// A folder in a bucket.
 #[derive(Clone, Debug)]

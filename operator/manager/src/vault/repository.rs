@@ -135,7 +135,7 @@ impl SystemVault {
                 let created = vault.repository(&runtime, None)?.init(
                     &vault.credentials()?,
                     &KeyOptions::default(),
-                    &ConfigOptions::default(),
+                    &packs_of_one_size(),
                 );
                 if let Err(error) = created
                     && backend.list_with_size(FileType::Config)?.is_empty()
@@ -272,6 +272,12 @@ impl SystemVault {
             serde_json::from_str(&self.key).map_err(|error| VaultError::Stream(error.into()))?;
         Ok(Credentials::Masterkey(key))
     }
+}
+
+/// Packs keep their first size (32 MiB of data, 4 MiB of trees) however large a repository becomes: whoever copies or
+/// proves them holds a few in memory.
+fn packs_of_one_size() -> ConfigOptions {
+    ConfigOptions::default().set_datapack_growfactor(0).set_treepack_growfactor(0)
 }
 
 /// The archiver counts what it kept; this is what it was given.
