@@ -333,6 +333,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_proved_everywhere_is_looked_at_less_often() {
+        let mut seen = seen();
+        let wait = |seen: &Observed| recheck(seen, &Plan::Watch).as_secs();
+        assert_eq!(wait(&seen), 60);
+        let proved = CopyRecord {
+            centre: "remote".into(),
+            system: "dept-health".into(),
+            point: "registration-1".into(),
+            root_digest: String::new(),
+            taken_at: at(NOW),
+            state: CopyState::Verified,
+            copied_at: None,
+            verified_at: Some(at(NOW)),
+            message: None,
+        };
+        seen.readings.insert("remote".into(), Reading::Record(proved.clone()));
+        assert_eq!(wait(&seen), 300);
+        let damaged = CopyRecord { state: CopyState::Damaged, ..proved };
+        seen.readings.insert("same-city".into(), Reading::Record(damaged));
+        assert_eq!(wait(&seen), 60);
+    }
+
+    #[test]
     fn the_same_again_changes_nothing() {
         let mut seen = seen();
         let plan = decide(&seen, at(NOW));
