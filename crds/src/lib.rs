@@ -3,12 +3,17 @@
 //! Every kind carries its own promises in its schema: structural enums, ranges, and CEL rules for what one
 //! object can tell about itself. What needs a second object to decide lives in `tripod-domain`.
 
+pub mod approval;
 pub mod backup_policy;
 pub mod centre;
 pub mod department;
 pub mod disaster_recovery_drill;
+pub mod quantities;
 pub mod recovery_point;
+pub mod request_class;
+pub mod resource_request;
 
+pub use approval::{Approval, ApprovalSpec};
 pub use backup_policy::{BackupPolicy, BackupPolicySpec, BackupPolicyStatus};
 pub use centre::{Centre, CentreSpec, CentreStatus};
 pub use department::{Department, DepartmentSpec, DepartmentStatus};
@@ -16,6 +21,8 @@ pub use disaster_recovery_drill::{
     DisasterRecoveryDrill, DisasterRecoveryDrillSpec, DisasterRecoveryDrillStatus,
 };
 pub use recovery_point::{RecoveryPoint, RecoveryPointSpec, RecoveryPointStatus};
+pub use request_class::{RequestClass, RequestClassSpec};
+pub use resource_request::{ResourceRequest, ResourceRequestSpec, ResourceRequestStatus};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
@@ -31,6 +38,9 @@ pub fn all() -> Vec<CustomResourceDefinition> {
     vec![
         Centre::crd(),
         Department::crd(),
+        RequestClass::crd(),
+        ResourceRequest::crd(),
+        Approval::crd(),
         BackupPolicy::crd(),
         RecoveryPoint::crd(),
         DisasterRecoveryDrill::crd(),
