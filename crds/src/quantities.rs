@@ -20,7 +20,7 @@ pub(crate) fn schema(_: &mut SchemaGenerator) -> Schema {
         "x-kubernetes-validations": [
             {"rule": "self.all(r, isQuantity(string(self[r])))",
              "message": "an amount is no quantity; write it like 500m, 8 or 16Gi"},
-            {"rule": "self.all(r, !isQuantity(string(self[r])) || (quantity(string(self[r])).sign() >= 0 && quantity(string(self[r])).compareTo(quantity('1Ei')) <= 0))",
+            {"rule": "self.all(r, !isQuantity(string(self[r])) || (quantity(string(self[r])).compareTo(quantity('0')) >= 0 && quantity(string(self[r])).compareTo(quantity('1Ei')) <= 0))",
              "message": "an amount is negative or larger than 1Ei"},
             {"rule": "self.all(r, size(r) <= 253 && r.matches('^([a-z]+|(requests|limits)\\\\.(cpu|memory|storage|ephemeral-storage)|(requests|limits)\\\\.hugepages-[0-9]+(Mi|Gi)|requests\\\\.[a-z0-9.-]+/[A-Za-z0-9._-]+|count/[a-z0-9.-]+|services\\\\.(loadbalancers|nodeports)|[a-z0-9.-]+\\\\.storageclass\\\\.storage\\\\.k8s\\\\.io/(requests\\\\.storage|persistentvolumeclaims))$'))",
              "message": "a resource is none that a quota knows; write it like requests.cpu, limits.memory, requests.storage, count/deployments.apps, requests.nvidia.com/gpu or fast.storageclass.storage.k8s.io/requests.storage"}

@@ -14,3 +14,5 @@ pub mod quantity;
 pub mod recovery_point;
 pub mod restore;
 pub mod schedule;
+pub mod spec_hash;
+pub mod tenancy;
