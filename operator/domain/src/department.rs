@@ -1,34 +1,46 @@
-//! What a department gets: a home namespace, rights for its members, a quota from its budget, and walls. And
-//! what it uses, beside what it asked for and was given.
+//! What a department gets: a home, walls and rights in all of its namespaces, and quotas that never add up to more than
+//! its budget. And what it uses, beside what it asked for and was given.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::{Value, json};
-use tripod_crds::department::{BudgetLine, Member, MemberKind, MemberRole, Zone};
-use tripod_crds::{Department, DepartmentStatus};
+use tripod_crds::Department;
+use tripod_crds::department::Suspension;
 
-use crate::conditions::{self, Verdict};
-use crate::quantity;
+use crate::conditions::Verdict;
+use crate::ledger::{self, Amounts, Entry, Ledger};
+use crate::namespace::{self, ADOPTED, Namespace, Rights, SCALED};
+use crate::tenancy::{DEPARTMENT, home};
 
-/// Label of everything that is a department's.
-pub const DEPARTMENT_LABEL: &str = "tripod.cloud/department";
+pub use status::{RECHECK, free, status, usage};
+
+#[path = "department_status.rs"]
+mod status;
 
 /// What was read before deciding.
 #[derive(Clone, Debug)]
 pub struct Observed {
     pub department: Department,
-    /// The operator's own namespace: movers may talk to it.
+    /// The operator's own namespace: movers may talk to it, approvals are given in it.
     pub operator_namespace: String,
-    /// Labels of the home namespace, if it exists.
-    pub namespace_labels: Option<BTreeMap<String, String>>,
-    /// Role bindings in it that we made, by name, with their uid.
-    pub bindings: BTreeMap<String, String>,
-    /// What the quota counts as asked for.
-    pub requested: BTreeMap<String, Quantity>,
-    /// Sums over all running pods, or why they are unknown.
-    pub usage: Result<Usage, String>,
+    /// The namespaces with the department's label.
+    pub namespaces: BTreeMap<String, Namespace>,
+    /// Of the home and those to be adopted: what exists under that name without the department's label.
+    pub unlabelled: BTreeMap<String, Unlabelled>,
+    /// Namespaces of the ledger that were looked for and don't exist.
+    pub gone: BTreeSet<String>,
+    /// Sums over all running pods by namespace, or why they are unknown.
+    pub usage: Result<BTreeMap<String, Result<Usage, String>>, String>,
+}
+
+/// A namespace that is not the department's, or not yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unlabelled {
+    pub version: String,
+    /// Whose it is.
+    pub department: Option<String>,
 }
 
 /// What is really used, in billionths of a core and of a byte.
@@ -38,225 +50,200 @@ pub struct Usage {
     pub memory: i128,
 }
 
-/// What to do.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Plan {
-    /// The namespace of that name belongs to somebody else.
-    Refuse(Verdict),
-    /// Apply these, in order; then delete these role bindings (name, uid).
-    Apply { objects: Vec<Value>, revoke: Vec<(String, String)> },
+/// What to do, in this order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// The description can't be followed: nothing else is done.
+    pub invalid: Option<Verdict>,
+    /// Namespaces that are wanted and can't be had; everything else goes on.
+    pub taken: Vec<Verdict>,
+    pub create: Vec<Value>,
+    /// Merge patches of namespaces, by name; with the version if only that may be changed.
+    pub patch: Vec<(String, Option<String>, Value)>,
+    pub ledger: ledger::Plan,
+    pub apply: Vec<Value>,
+    /// Role bindings: namespace, name, uid.
+    pub revoke: Vec<(String, String, String)>,
+    /// Scale to zero (true) or back.
+    pub scale: Vec<(String, bool)>,
+    /// Ended, out of grace, and asked to be deleted: name, uid, version.
+    pub delete: Vec<(String, String, String)>,
 }
 
-/// The name of a department's home namespace.
-#[must_use]
-pub fn home(department: &str) -> String {
-    format!("dept-{department}")
+/// Names that no department ever gets.
+fn is_of_the_platform(namespace: &str, operator: &str) -> bool {
+    namespace == "default"
+        || namespace == operator
+        || namespace.starts_with("kube-")
+        || namespace.starts_with("dept-")
 }
 
 /// Pure, total.
 #[must_use]
-pub fn decide(seen: &Observed) -> Plan {
-    let name = seen.department.metadata.name.clone().unwrap_or_default();
-    let namespace = home(&name);
-    if let Some(labels) = &seen.namespace_labels
-        && labels.get(DEPARTMENT_LABEL) != Some(&name)
-    {
-        let how = format!("kubectl label namespace {namespace} {DEPARTMENT_LABEL}={name}");
-        let message =
-            format!("namespace {namespace} exists and is not this department's; to adopt it: {how}");
-        return Plan::Refuse(Verdict::no("NamespaceNotOurs", message));
-    }
-    for (resource, budget) in &seen.department.spec.budget {
-        if let Err(error) = quantity::parse(budget) {
-            return Plan::Refuse(Verdict::no("InvalidBudget", format!("spec.budget[{resource}]: {error}")));
-        }
-    }
-    let objects = objects(seen, &name, &namespace);
-    let bound: Vec<&str> = objects
-        .iter()
-        .filter(|o| o["kind"] == json!("RoleBinding"))
-        .filter_map(|o| o["metadata"]["name"].as_str())
-        .collect();
-    let gone = seen.bindings.iter().filter(|(name, _)| !bound.contains(&name.as_str()));
-    Plan::Apply { revoke: gone.map(|(n, u)| (n.clone(), u.clone())).collect(), objects }
-}
-
-fn objects(seen: &Observed, department: &str, namespace: &str) -> Vec<Value> {
+pub fn decide(seen: &Observed, now: Timestamp) -> Plan {
+    let mut plan = Plan::default();
     let spec = &seen.department.spec;
-    let labels = json!({DEPARTMENT_LABEL: department, "app.kubernetes.io/managed-by": "tripod"});
-    let meta = |name: &str| json!({"name": name, "namespace": namespace, "labels": labels});
-    let mut objects = vec![
-        // Never owned by the Department: deleting that must not take the department's data with it.
-        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": {
-            DEPARTMENT_LABEL: department, "app.kubernetes.io/managed-by": "tripod",
-            "pod-security.kubernetes.io/enforce": "baseline", "pod-security.kubernetes.io/warn": "restricted"}}}),
-        json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": meta("tripod-budget"), "spec": {"hard": spec.budget}}),
-        // A quota on requests refuses pods that ask for nothing: they ask for this.
-        json!({"apiVersion": "v1", "kind": "LimitRange", "metadata": meta("tripod-defaults"), "spec": {"limits": [{
-            "type": "Container", "defaultRequest": {"cpu": "50m", "memory": "64Mi"},
-            "default": {"cpu": "1", "memory": "512Mi"}}]}}),
-    ];
-    for account in ["tripod-mover", "tripod-backup"] {
-        objects.push(json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta(account),
-            "automountServiceAccountToken": false}));
+    let read = |field: &str, of| ledger::read(field, of).err();
+    let adoptions = spec.adopt.iter().enumerate();
+    let wrong = read("spec.budget", &spec.budget).or_else(|| read("spec.home", &spec.home)).or_else(|| {
+        adoptions.clone().find_map(|(i, a)| read(&format!("spec.adopt[{i}].resources"), &a.resources))
+    });
+    if let Some(message) = wrong {
+        plan.invalid = Some(Verdict::no("InvalidBudget", message));
+        return plan;
     }
-    let subject = json!({"kind": "ServiceAccount", "name": "tripod-backup", "namespace": namespace});
-    objects.push(binding(&meta("tripod-backup"), "tripod-backup", &[subject]));
-    for role in [MemberRole::Admin, MemberRole::Operator, MemberRole::Viewer] {
-        let subjects: Vec<Value> = spec.members.iter().filter(|m| m.role == role).map(subject_of).collect();
-        if !subjects.is_empty() {
-            let name = format!("tripod-department-{}", format!("{role:?}").to_lowercase());
-            objects.push(binding(&meta(&name), &name, &subjects));
+    have_home(seen, &mut plan);
+    for (i, adoption) in adoptions {
+        adopt(seen, i, &adoption.namespace, &mut plan);
+    }
+    plan.ledger = ledger::plan(&ledger_seen(seen));
+    for (name, namespace) in seen.namespaces.iter().filter(|(_, n)| !n.deleting) {
+        keep(seen, name, namespace, now, &mut plan);
+    }
+    plan
+}
+
+fn name_of(seen: &Observed) -> String {
+    seen.department.metadata.name.clone().unwrap_or_default()
+}
+
+fn have_home(seen: &Observed, plan: &mut Plan) {
+    let (department, name) = (name_of(seen), home(&name_of(seen)));
+    if seen.namespaces.contains_key(&name) {
+        return;
+    }
+    match seen.unlabelled.get(&name) {
+        None => plan.create.push(namespace::manifest(&seen.department, &name, &json!({}), &json!({}))),
+        Some(_) => plan.taken.push(Verdict::no("NamespaceNotOurs", format!(
+            "namespace {name} exists and is not this department's; to adopt it: kubectl label namespace {name} {DEPARTMENT}={department}"))),
+    }
+}
+
+fn adopt(seen: &Observed, index: usize, name: &str, plan: &mut Plan) {
+    let field = format!("spec.adopt[{index}].namespace");
+    if is_of_the_platform(name, &seen.operator_namespace) {
+        plan.taken.push(Verdict::no("NamespaceNotAdoptable", format!("{field}: {name} is the platform's")));
+    } else if !seen.namespaces.contains_key(name) {
+        match seen.unlabelled.get(name) {
+            None => plan
+                .taken
+                .push(Verdict::no("NamespaceNotFound", format!("{field}: there is no namespace {name}"))),
+            Some(Unlabelled { department: Some(other), .. }) => plan.taken.push(Verdict::no(
+                "NamespaceTaken",
+                format!("{field}: {name} is department {other}'s; remove it from one of the two"),
+            )),
+            // Only as it was seen: of two departments that adopt it at once, one comes too late.
+            Some(Unlabelled { version, .. }) => {
+                let mut patch = json!({"metadata": {"resourceVersion": version,
+                    "labels": {DEPARTMENT: name_of(seen)}, "annotations": {ADOPTED: "true"}}});
+                if let Some(Value::Object(all)) =
+                    namespace::metadata_patch(&seen.department, &Namespace::default(), false)
+                        .map(|mut p| p["metadata"].take())
+                {
+                    for (part, values) in all {
+                        let values = values.as_object().cloned().unwrap_or_default();
+                        if let Some(target) = patch["metadata"][&part].as_object_mut() {
+                            target.extend(values);
+                        }
+                    }
+                }
+                plan.patch.push((name.to_owned(), Some(version.clone()), patch));
+            }
         }
     }
-    objects.extend(walls(spec.zone, &meta, &seen.operator_namespace));
-    objects
 }
 
-fn binding(meta: &Value, role: &str, subjects: &[Value]) -> Value {
-    json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": meta, "subjects": subjects,
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role}})
-}
-
-fn subject_of(member: &Member) -> Value {
-    let kind = match member.kind {
-        MemberKind::User => "User",
-        MemberKind::Group => "Group",
-    };
-    json!({"kind": kind, "name": member.name, "apiGroup": "rbac.authorization.k8s.io"})
-}
-
-/// Nothing in, nothing out; then the holes: each other, names, the gateway for movers, and the zone's own.
-fn walls(zone: Zone, meta: &impl Fn(&str) -> Value, operator_namespace: &str) -> Vec<Value> {
-    let policy = |name: &str, spec: Value| json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": meta(name), "spec": spec});
-    let private = json!(["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"]);
-    let zone_peers: Vec<Value> = match zone {
-        Zone::Internet => vec![json!({"ipBlock": {"cidr": "0.0.0.0/0", "except": private}})],
-        // Only what is reachable inside: the extranet's own ranges.
-        Zone::Extranet => {
-            private.as_array().into_iter().flatten().map(|cidr| json!({"ipBlock": {"cidr": cidr}})).collect()
-        }
-        Zone::Dedicated => Vec::new(),
-    };
-    let mut walls = vec![
-        policy("tripod-default-deny", json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress"]})),
-        policy(
-            "tripod-allow-within",
-            json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress"],
-            "ingress": [{"from": [{"podSelector": {}}]}], "egress": [{"to": [{"podSelector": {}}]}]}),
-        ),
-        policy(
-            "tripod-allow-names",
-            json!({"podSelector": {}, "policyTypes": ["Egress"],
-            "egress": [{"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}]}),
-        ),
-        policy(
-            "tripod-allow-gateway",
-            json!({"podSelector": {"matchLabels": {"tripod.cloud/mover": "true"}},
-            "policyTypes": ["Egress"], "egress": [{"ports": [{"port": 8443, "protocol": "TCP"}],
-                "to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": operator_namespace}}}]}]}),
-        ),
-    ];
-    if !zone_peers.is_empty() {
-        walls.push(policy(
-            "tripod-allow-zone",
-            json!({"podSelector": {}, "policyTypes": ["Egress"],
-            "egress": [{"to": zone_peers, "ports": [{"port": 443, "protocol": "TCP"}]}]}),
-        ));
-    }
-    walls
-}
-
-/// When to look again: usage changes by itself.
-pub const RECHECK: SignedDuration = SignedDuration::from_secs(20);
-
-/// The status that follows.
+/// What the ledger decides from.
 #[must_use]
-pub fn status(seen: &Observed, plan: &Plan, applied: Result<(), String>, now: Timestamp) -> DepartmentStatus {
-    let generation = seen.department.metadata.generation;
-    let mut status = seen.department.status.clone().unwrap_or_default();
-    status.observed_generation = generation;
-    let ready = match (plan, applied) {
-        (Plan::Refuse(verdict), _) => verdict.clone(),
-        (_, Err(error)) => Verdict::no("NotApplied", error),
-        (_, Ok(())) => Verdict::yes("Provisioned", "namespace, rights, quota and walls are in place"),
+pub fn ledger_seen(seen: &Observed) -> ledger::Seen {
+    let spec = &seen.department.spec;
+    let status = seen.department.status.clone().unwrap_or_default();
+    let entry = |entry: &tripod_crds::department::LedgerEntry| Entry {
+        reserved: ledger::read("", &entry.reserved).unwrap_or_default(),
+        promise: entry.promise.clone(),
     };
-    if ready.holds {
-        status.namespace = seen.department.metadata.name.as_deref().map(home);
+    ledger::Seen {
+        budget: ledger::read("", &spec.budget).unwrap_or_default(),
+        version: seen.department.metadata.resource_version.clone().unwrap_or_default(),
+        ledger: status.ledger.iter().map(|(name, e)| (name.clone(), entry(e))).collect::<Ledger>(),
+        namespaces: seen
+            .namespaces
+            .iter()
+            .map(|(name, n)| (name.clone(), ledger_namespace(seen, name, n)))
+            .collect(),
+        gone: seen.gone.clone(),
     }
-    conditions::set(&mut status.conditions, "Ready", &ready, generation, now);
-    let measured = match &seen.usage {
-        Ok(_) => Verdict::yes("AllPodsRead", "every running pod has a reading"),
-        Err(why) => Verdict::no("Unknown", why.clone()),
+}
+
+fn ledger_namespace(seen: &Observed, name: &str, namespace: &Namespace) -> ledger::Namespace {
+    let adoption = seen.department.spec.adopt.iter().find(|a| a.namespace == name);
+    let grant = namespace.grant();
+    let given: Option<&BTreeMap<String, Quantity>> = if *name == home(&name_of(seen)) {
+        Some(&seen.department.spec.home)
+    } else {
+        adoption.map(|a| &a.resources).or_else(|| grant.as_ref().map(|g| &g.resources))
     };
-    conditions::set(&mut status.conditions, "UsageMeasured", &measured, generation, now);
-    let used = |resource: &str| {
-        let usage = seen.usage.as_ref().ok()?;
-        match resource {
-            "requests.cpu" | "limits.cpu" | "cpu" => Some(quantity::millicores(usage.cpu)),
-            "requests.memory" | "limits.memory" | "memory" => Some(quantity::mebibytes(usage.memory)),
-            _ => None,
+    let wanted = if namespace.ended_at().is_some() {
+        // What is kept, counts; nothing more is to come.
+        Some(Amounts::new())
+    } else {
+        given.and_then(|given| ledger::read("", given).ok())
+    };
+    ledger::Namespace {
+        wanted: wanted.filter(|_| !namespace.deleting),
+        adopted: namespace.is_adopted(),
+        since: grant.map_or(0, |g| g.since.as_second()),
+        quota: namespace.quota.clone(),
+    }
+}
+
+/// Keeps metadata, walls and rights of one namespace as they have to be.
+fn keep(seen: &Observed, name: &str, namespace: &Namespace, now: Timestamp, plan: &mut Plan) {
+    let ended = namespace.ended_at();
+    if let (Some(ended), Some(grant)) = (ended, namespace.grant())
+        && crate::term::is_to_be_deleted(&grant, ended, now)
+    {
+        plan.delete.push((name.to_owned(), namespace.uid.clone(), namespace.version.clone()));
+        return;
+    }
+    if let Some(patch) = namespace::metadata_patch(&seen.department, namespace, ended.is_some()) {
+        plan.patch.push((name.to_owned(), None, patch));
+    }
+    let to_zero = namespace::suspension(&seen.department, ended.is_some()) == Suspension::ScaledToZero;
+    let is_scaled = namespace.annotations.contains_key(SCALED);
+    if to_zero != is_scaled {
+        plan.scale.push((name.to_owned(), to_zero));
+    }
+    // Rights are given when the quota is enforced, and not taken back because it is being changed.
+    let members = namespace.has_rights() || namespace.quota.as_ref().is_some_and(ledger::Quota::is_enforced);
+    let rights = Rights { members, scaler: to_zero || is_scaled };
+    let children = namespace::children(&seen.department, name, rights, &seen.operator_namespace);
+    let wanted: BTreeMap<_, _> = children.iter().map(namespace::identity).collect();
+    for (key, child) in &namespace.children {
+        if key.0 == "RoleBinding" && !child.applied.is_empty() && !wanted.contains_key(key) {
+            let at = if key.1.starts_with("tripod-approver-") { &seen.operator_namespace } else { name };
+            plan.revoke.push((at.to_owned(), key.1.clone(), child.uid.clone()));
         }
+    }
+    plan.apply.extend(children.into_iter().filter(|child| {
+        let (key, hash) = namespace::identity(child);
+        namespace.children.get(&key).is_none_or(|seen| seen.applied != hash)
+    }));
+}
+
+/// When a quota that is not enforced is reported.
+const STALLED: SignedDuration = SignedDuration::from_secs(60);
+
+/// Namespaces whose quota was written long ago and is not enforced yet.
+#[must_use]
+pub fn stalled(seen: &Observed, now: Timestamp) -> Vec<&str> {
+    let late = |n: &&Namespace| {
+        n.quota.as_ref().is_some_and(|q| !q.is_enforced())
+            && n.quota_written_at + STALLED.as_secs() < now.as_second()
     };
-    let line = |(resource, budget): (&String, &Quantity)| {
-        let requested = seen.requested.get(resource).cloned();
-        (resource.clone(), BudgetLine { budget: budget.clone(), requested, used: used(resource) })
-    };
-    status.budget = seen.department.spec.budget.iter().map(line).collect();
-    status
+    seen.namespaces.iter().filter(|(_, n)| late(n) && !n.deleting).map(|(name, _)| name.as_str()).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use tripod_crds::DepartmentSpec;
-
-    fn seen() -> Observed {
-        let spec: DepartmentSpec = serde_json::from_value(json!({
-            "displayName": "卫生健康局", "budget": {"requests.cpu": "8", "requests.memory": "16Gi"},
-            "members": [{"kind": "Group", "name": "health-admins", "role": "Admin"}]}))
-        .unwrap();
-        Observed {
-            department: Department::new("health", spec),
-            operator_namespace: "tripod-system".into(),
-            namespace_labels: None,
-            bindings: BTreeMap::from([("tripod-department-viewer".into(), "uid".into())]),
-            requested: BTreeMap::from([("requests.cpu".into(), Quantity("500m".into()))]),
-            usage: Ok(Usage { cpu: 250_000_000, memory: (64 << 20) * 1_000_000_000 }),
-        }
-    }
-
-    #[test]
-    fn a_namespace_of_somebody_else_is_not_taken() {
-        let mut seen = seen();
-        seen.namespace_labels = Some(BTreeMap::new());
-        let Plan::Refuse(verdict) = decide(&seen) else { panic!("taken") };
-        assert!(
-            verdict.message.contains("kubectl label namespace dept-health tripod.cloud/department=health")
-        );
-    }
-
-    #[test]
-    fn a_role_without_members_is_revoked() {
-        let Plan::Apply { objects, revoke } = decide(&seen()) else { panic!("refused") };
-        assert_eq!(revoke, [("tripod-department-viewer".to_owned(), "uid".to_owned())]);
-        assert!(objects.iter().any(|o| o["metadata"]["name"] == json!("tripod-department-admin")));
-    }
-
-    #[test]
-    fn no_reading_is_not_a_zero() {
-        let mut seen = seen();
-        let now = Timestamp::from_second(0).unwrap();
-        let used =
-            |seen: &Observed| status(seen, &decide(seen), Ok(()), now).budget["requests.cpu"].used.clone();
-        assert_eq!(used(&seen), Some(Quantity("250m".into())));
-        seen.usage = Err("metrics.k8s.io does not answer".into());
-        assert_eq!(used(&seen), None);
-    }
-
-    #[test]
-    fn the_namespace_is_never_owned() {
-        let Plan::Apply { objects, .. } = decide(&seen()) else { panic!("refused") };
-        assert!(objects.iter().all(|o| o["metadata"].get("ownerReferences").is_none()));
-    }
-}
+#[path = "department_tests.rs"]
+mod tests;

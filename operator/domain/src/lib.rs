@@ -2,17 +2,24 @@
 //! follows. No client, no clock, no runtime: the time is an argument, so that every decision can be tabled,
 //! replayed and explored.
 
+pub mod approvals;
+pub mod assessment;
 pub mod backup_policy;
+pub mod bilingual;
 pub mod centre;
 pub mod conditions;
 pub mod department;
 pub mod disaster_recovery_drill;
 pub mod duration;
+pub mod ledger;
 pub mod manifest;
+pub mod namespace;
 pub mod pull;
 pub mod quantity;
 pub mod recovery_point;
+pub mod resource_request;
 pub mod restore;
 pub mod schedule;
 pub mod spec_hash;
 pub mod tenancy;
+pub mod term;

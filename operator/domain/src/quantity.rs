@@ -65,6 +65,25 @@ pub fn mebibytes(nano: i128) -> Quantity {
     Quantity(format!("{}Mi", nano.div_euclid(NANO << 20)))
 }
 
+/// The exact amount, with the largest unit that leaves a whole number: `32Gi`, `1500m`, `7`.
+#[must_use]
+pub fn exact(nano: i128) -> Quantity {
+    if nano % NANO != 0 {
+        let (unit, size) = [("m", 1_000_000), ("u", 1_000)]
+            .into_iter()
+            .find(|(_, size)| nano % size == 0)
+            .unwrap_or(("n", 1));
+        return Quantity(format!("{}{unit}", nano / size));
+    }
+    let whole = nano / NANO;
+    let binary = [("Pi", 50), ("Ti", 40), ("Gi", 30), ("Mi", 20), ("Ki", 10)];
+    // A round decimal stays one: 1000 is no quantity of kibis.
+    match binary.into_iter().find(|(_, bits)| whole != 0 && whole % (1i128 << bits) == 0) {
+        Some((unit, bits)) => Quantity(format!("{}{unit}", whole >> bits)),
+        None => Quantity(whole.to_string()),
+    }
+}
+
 /// As a float, in whole units: for gauges, where the last digits do not matter.
 #[must_use]
 #[allow(clippy::cast_precision_loss, reason = "a gauge has no more digits")]
@@ -98,6 +117,11 @@ mod tests {
         #[test]
         fn never_panics(text in ".{0,12}") {
             let _ = parse(&Quantity(text));
+        }
+
+        #[test]
+        fn what_is_written_exactly_is_read_again(nano in -1_000_000_000_000i128..(1 << 90)) {
+            prop_assert_eq!(read(&exact(nano).0), nano);
         }
 
         #[test]

@@ -68,19 +68,30 @@ pub struct Grant {
     pub after_term: AfterTerm,
 }
 
+/// The annotations of [`allow_lists`].
+pub const ALLOW_LISTS: [&str; 5] = [
+    "tripod.cloud/allowed-storage-classes",
+    "tripod.cloud/allowed-ingress-classes",
+    "tripod.cloud/allowed-priority-classes",
+    "tripod.cloud/allowed-runtime-classes",
+    "tripod.cloud/allowed-image-registries",
+];
+
 /// Annotations that carry a department's allow-lists, comma-separated. An absent one allows everything.
 #[must_use]
 pub fn allow_lists(allowed: Option<&Allowed>) -> BTreeMap<&'static str, String> {
     let none = Allowed::default();
     let allowed = allowed.unwrap_or(&none);
-    [
-        ("tripod.cloud/allowed-storage-classes", &allowed.storage_classes),
-        ("tripod.cloud/allowed-ingress-classes", &allowed.ingress_classes),
-        ("tripod.cloud/allowed-priority-classes", &allowed.priority_classes),
-        ("tripod.cloud/allowed-runtime-classes", &allowed.runtime_classes),
-        ("tripod.cloud/allowed-image-registries", &allowed.image_registries),
-    ]
-    .into_iter()
-    .filter_map(|(key, list)| Some((key, list.as_ref()?.join(","))))
-    .collect()
+    let lists = [
+        &allowed.storage_classes,
+        &allowed.ingress_classes,
+        &allowed.priority_classes,
+        &allowed.runtime_classes,
+        &allowed.image_registries,
+    ];
+    ALLOW_LISTS
+        .into_iter()
+        .zip(lists)
+        .filter_map(|(key, list)| Some((key, list.as_ref()?.join(","))))
+        .collect()
 }
