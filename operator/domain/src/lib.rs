@@ -19,6 +19,7 @@ pub mod quantity;
 pub mod recovery_point;
 pub mod resource_request;
 pub mod restore;
+pub mod scaling;
 pub mod schedule;
 pub mod spec_hash;
 pub mod tenancy;

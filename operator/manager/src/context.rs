@@ -7,13 +7,17 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder};
+use kube::runtime::reflector::Store;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tripod_crds::RequestClass;
 
 use crate::stores::Stores;
 use crate::telemetry::metrics::Metrics;
+use crate::tenancy::Tenancy;
+use crate::usage::UsageReader;
 
 /// The one field manager of everything that the operator applies.
 pub const FIELD_MANAGER: &str = "tripod";
@@ -34,6 +38,10 @@ pub struct Ctx {
     pub recorder: Recorder,
     pub metrics: Arc<Metrics>,
     pub stores: Stores,
+    /// What is known of all departments' namespaces.
+    pub tenancy: Arc<Tenancy>,
+    pub classes: Store<RequestClass>,
+    pub usage: UsageReader,
 }
 
 /// A failed pass. It is shown, counted, and tried again later.
@@ -56,7 +64,18 @@ impl Ctx {
     ///
     /// # Errors
     /// Names the object, with the API server's words.
-    pub async fn apply(&self, client: &Client, object: &Value) -> Result<(), String> {
+    pub async fn apply(&self, client: &Client, object: &Value) -> Result<DynamicObject, String> {
+        let named = |error| {
+            format!("{} {}: {error}", object["kind"].as_str().unwrap_or_default(), object["metadata"]["name"])
+        };
+        self.try_apply(client, object).await.map_err(named)
+    }
+
+    /// As [`Ctx::apply`], for those who tell errors apart.
+    ///
+    /// # Errors
+    /// Those of the API server.
+    pub async fn try_apply(&self, client: &Client, object: &Value) -> Result<DynamicObject, kube::Error> {
         let text = |field: &str| object[field].as_str().unwrap_or_default();
         let (group, version) = text("apiVersion").split_once('/').unwrap_or(("", text("apiVersion")));
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, text("kind")));
@@ -66,8 +85,7 @@ impl Ctx {
             None => Api::all_with(client.clone(), &resource),
         };
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
-        let applied = api.patch(name, &parameters, &Patch::Apply(object)).await;
-        applied.map(drop).map_err(|error| format!("{} {name}: {error}", text("kind")))
+        api.patch(name, &parameters, &Patch::Apply(object)).await
     }
 
     /// Writes the status, if it is another than the object has: the same again writes nothing.

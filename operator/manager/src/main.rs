@@ -8,6 +8,8 @@ mod mover;
 mod operator;
 mod stores;
 mod telemetry;
+mod tenancy;
+mod usage;
 mod vault;
 
 use std::path::{Path, PathBuf};

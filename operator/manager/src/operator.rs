@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use futures::future::join_all;
+use futures::StreamExt;
+use futures::future::{BoxFuture, join_all};
 use kube::runtime::events::{Recorder, Reporter};
-use kube::{Client, Config};
+use kube::runtime::reflector::store::{Writer, store};
+use kube::{Api, Client, Config};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tripod_crds::{Department, RequestClass, ResourceRequest};
 
 use crate::context::Ctx;
 use crate::controllers;
@@ -19,6 +22,8 @@ use crate::leader::Candidate;
 use crate::stores::Stores;
 use crate::telemetry::http;
 use crate::telemetry::metrics::Metrics;
+use crate::tenancy::{Tenancy, Triggers};
+use crate::usage::UsageReader;
 
 /// How long passes that are under way may take once the process was told to stop.
 const GRACE: Duration = Duration::from_secs(20);
@@ -66,7 +71,15 @@ pub async fn run(arguments: OperatorArguments) -> Result<()> {
     let metrics = Arc::new(Metrics::default());
     let identity = std::env::var("POD_NAME").unwrap_or_else(|_| format!("process-{}", std::process::id()));
     let reporter = Reporter { controller: "tripod".into(), instance: Some(identity.clone()) };
+    let ((departments, for_departments), (requests, for_requests), (classes, for_classes)) =
+        (store(), store(), store());
+    let (tenancy, triggers) = Tenancy::new(departments, requests);
+    let feeds =
+        Feeds { departments: for_departments, requests: for_requests, classes: for_classes, triggers };
     let ctx = Ctx {
+        tenancy,
+        classes,
+        usage: UsageReader::default(),
         recorder: Recorder::new(client.clone(), reporter),
         stores: Stores::new(
             client.clone(),
@@ -95,7 +108,7 @@ pub async fn run(arguments: OperatorArguments) -> Result<()> {
     let candidate =
         (!arguments.no_leader_election).then(|| Candidate::new(client, &namespace, &centre, identity));
     tokio::select! {
-        result = lead(candidate, Arc::new(ctx)) => result,
+        result = lead(candidate, Arc::new(ctx), feeds) => result,
         error = failed("the gateway", gateway) => Err(error),
         error = failed("the server of metrics", observed) => Err(error),
         () = grace_is_over() => {
@@ -106,9 +119,9 @@ pub async fn run(arguments: OperatorArguments) -> Result<()> {
 }
 
 /// Runs the controllers while the lease is held, and gives it up when they have ended.
-async fn lead(candidate: Option<Candidate>, ctx: Arc<Ctx>) -> Result<()> {
+async fn lead(candidate: Option<Candidate>, ctx: Arc<Ctx>, feeds: Feeds) -> Result<()> {
     let Some(mut candidate) = candidate else {
-        run_controllers(ctx).await;
+        run_controllers(ctx, feeds).await;
         return Ok(());
     };
     tokio::select! {
@@ -118,7 +131,7 @@ async fn lead(candidate: Option<Candidate>, ctx: Arc<Ctx>) -> Result<()> {
     ctx.metrics.set_leader(true);
     let centre = ctx.centre.clone();
     tokio::select! {
-        () = run_controllers(ctx) => {
+        () = run_controllers(ctx, feeds) => {
             candidate.release().await;
             tracing::info!("stopped");
             Ok(())
@@ -144,16 +157,62 @@ async fn grace_is_over() {
     tokio::time::sleep(GRACE).await;
 }
 
-async fn run_controllers(ctx: Arc<Ctx>) {
-    let all: [futures::future::BoxFuture<'static, ()>; 6] = [
+/// The watches of departments and requests, and what they feed.
+struct Feeds {
+    departments: Writer<Department>,
+    requests: Writer<ResourceRequest>,
+    classes: Writer<RequestClass>,
+    triggers: Triggers,
+}
+
+async fn run_controllers(ctx: Arc<Ctx>, feeds: Feeds) {
+    let departments = controllers::watched(Api::<Department>::all(ctx.client.clone()), feeds.departments);
+    let requests = controllers::watched(Api::<ResourceRequest>::all(ctx.client.clone()), feeds.requests);
+    let classes = controllers::watched(Api::<RequestClass>::all(ctx.client.clone()), feeds.classes);
+    let (complete, completed) = tokio::sync::oneshot::channel();
+    let tenancy = {
+        let (ctx, triggers) = (ctx.clone(), feeds.triggers);
+        async move {
+            // Nothing is decided before everything is known.
+            if completed.await.is_err() || ctx.classes.wait_until_ready().await.is_err() {
+                return;
+            }
+            tracing::info!("the namespaces of all departments are known");
+            join_all::<[BoxFuture<'static, ()>; 2]>([
+                Box::pin(controllers::department::run(
+                    ctx.clone(),
+                    departments,
+                    ctx.tenancy.departments.clone(),
+                    triggers.departments,
+                )),
+                Box::pin(controllers::resource_request::run(
+                    ctx.clone(),
+                    requests,
+                    ctx.tenancy.requests.clone(),
+                    triggers.requests,
+                )),
+            ])
+            .await;
+        }
+    };
+    // These only keep up with what is there: they end when the process is told to stop.
+    let watches = join_all::<[BoxFuture<'static, ()>; 3]>([
+        Box::pin(ctx.tenancy.clone().watch(ctx.client.clone(), ctx.namespace.clone(), complete)),
+        Box::pin(classes.for_each(|_| async {})),
+        Box::pin(ctx.usage.clone().run(ctx.client.clone())),
+    ]);
+    let all: [BoxFuture<'static, ()>; 6] = [
+        Box::pin(tenancy),
         Box::pin(controllers::centre::run(ctx.clone())),
-        Box::pin(controllers::department::run(ctx.clone())),
         Box::pin(controllers::backup_policy::run(ctx.clone())),
         Box::pin(controllers::recovery_point::run(ctx.clone())),
         Box::pin(controllers::pull::run(ctx.clone())),
         Box::pin(controllers::disaster_recovery_drill::run(ctx)),
     ];
-    join_all(all).await;
+    tokio::select! {
+        _ = join_all(all) => {}
+        _ = watches => tracing::error!("the watches of departments have ended"),
+    }
 }
 
 /// Done when the process is asked to end.

@@ -7,6 +7,7 @@ pub mod disaster_recovery_drill;
 pub mod mover_job;
 pub mod pull;
 pub mod recovery_point;
+pub mod resource_request;
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -14,25 +15,43 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use jiff::SignedDuration;
-use kube::runtime::Controller;
 use kube::runtime::controller::{Action, Config};
 use kube::runtime::reflector::ObjectRef;
-use kube::{Resource, ResourceExt};
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::{Controller, WatchStreamExt, watcher};
+use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
 use crate::context::{Ctx, Error};
 
 /// Objects of one kind that are worked on at once.
-const AT_ONCE: u16 = 4;
+pub const FEW: u16 = 4;
+/// Where a pass only waits for the API server, and there may be thousands of objects.
+pub const MANY: u16 = 24;
+/// Changes that come together are one reason to look.
+const TOGETHER: Duration = Duration::from_millis(50);
 const FIRST_RETRY: Duration = Duration::from_secs(2);
 const LAST_RETRY: Duration = Duration::from_mins(2);
+
+/// A watch that fills a store, without what nobody reads: who wrote which field.
+pub fn watched<K>(api: Api<K>, writer: Writer<K>) -> impl Stream<Item = Result<K, watcher::Error>> + Send
+where
+    K: Resource<DynamicType = ()> + ResourceExt + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+{
+    watcher(api, watcher::Config::default())
+        .default_backoff()
+        .modify(|object| object.managed_fields_mut().clear())
+        .reflect(writer)
+        .touched_objects()
+}
 
 /// Drives a controller until the process is told to stop.
 pub async fn drive<K, F>(
     kind: &'static str,
     controller: Controller<K>,
+    at_once: u16,
     ctx: Arc<Ctx>,
     reconcile: impl Fn(Arc<K>, Arc<Ctx>) -> F + Clone + Send + Sync + 'static,
 ) where
@@ -63,7 +82,7 @@ pub async fn drive<K, F>(
         Action::requeue(wait)
     };
     controller
-        .with_config(Config::default().concurrency(AT_ONCE))
+        .with_config(Config::default().concurrency(at_once).debounce(TOGETHER))
         .graceful_shutdown_on(crate::operator::told_to_stop())
         .run(counted, retry, ctx)
         .for_each(|result| async {

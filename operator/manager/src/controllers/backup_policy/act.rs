@@ -3,11 +3,17 @@
 use kube::api::{ObjectMeta, PostParams};
 use tripod_crds::RecoveryPoint;
 use tripod_domain::backup_policy::{Action, Plan};
+use tripod_domain::namespace::backup_objects;
 
 use crate::context::Ctx;
 
 pub(super) async fn act(ctx: &Ctx, namespace: &str, plan: &Plan) -> Result<(), String> {
     let Action::Create { name, spec, .. } = &plan.action else { return Ok(()) };
+    // The accounts that the run needs, in place before it starts.
+    let department = ctx.tenancy.read().department_of(namespace).map(ToOwned::to_owned).unwrap_or_default();
+    for object in backup_objects(&department, namespace, &ctx.namespace) {
+        ctx.apply(&ctx.client, &object).await?;
+    }
     let point = RecoveryPoint {
         metadata: ObjectMeta {
             name: Some(name.clone()),

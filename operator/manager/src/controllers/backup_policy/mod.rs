@@ -23,7 +23,7 @@ pub async fn run(ctx: Arc<Ctx>) {
             watcher::Config::default(),
             |point| point.namespace().map(|namespace| ObjectRef::new(&point.spec.policy).within(&namespace)),
         );
-    super::drive("BackupPolicy", controller, ctx, reconcile).await;
+    super::drive("BackupPolicy", controller, super::FEW, ctx, reconcile).await;
 }
 
 async fn reconcile(object: Arc<BackupPolicy>, ctx: Arc<Ctx>) -> Result<SignedDuration, Error> {

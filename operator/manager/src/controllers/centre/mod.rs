@@ -23,7 +23,7 @@ pub async fn run(ctx: Arc<Ctx>) {
     let changed = changed.filter_map(|secret| async move { secret.ok().map(drop) });
     let controller = Controller::new(Api::<Centre>::all(ctx.client.clone()), watcher::Config::default())
         .reconcile_all_on(changed);
-    super::drive("Centre", controller, ctx, reconcile).await;
+    super::drive("Centre", controller, super::FEW, ctx, reconcile).await;
 }
 
 async fn reconcile(object: Arc<Centre>, ctx: Arc<Ctx>) -> Result<SignedDuration, Error> {

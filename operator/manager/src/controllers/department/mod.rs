@@ -1,49 +1,93 @@
-//! Department: keeps its namespace, rights, quota and walls in place, and measures its use.
+//! Department: keeps namespaces, rights, walls and quotas in place, and its budget over all of them.
 
 mod act;
 mod observe;
+mod scale;
 
 use std::sync::Arc;
 
+use futures::channel::mpsc::UnboundedReceiver;
+use futures::{Stream, StreamExt};
 use jiff::{SignedDuration, Timestamp};
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{Controller, watcher};
 use kube::{Api, Resource, ResourceExt};
-use tripod_crds::Department;
-use tripod_domain::department::{self, Plan};
-use tripod_domain::quantity;
+use tripod_crds::{Department, DepartmentStatus};
+use tripod_domain::department::{self, Observed, Plan};
+use tripod_domain::{conditions, quantity};
 
+use self::act::Outcome;
+pub(super) use self::act::{create_namespace, patch_namespace};
 use crate::context::{Ctx, Error};
 use crate::telemetry::metrics::Column;
 
 /// Runs until the process is told to stop.
-pub async fn run(ctx: Arc<Ctx>) {
-    let controller = Controller::new(Api::<Department>::all(ctx.client.clone()), watcher::Config::default());
-    super::drive("Department", controller, ctx, reconcile).await;
+pub async fn run(
+    ctx: Arc<Ctx>,
+    stream: impl Stream<Item = Result<Department, watcher::Error>> + Send + 'static,
+    store: Store<Department>,
+    wake: UnboundedReceiver<ObjectRef<Department>>,
+) {
+    let controller = Controller::for_stream(stream, store).reconcile_on(wake.boxed());
+    super::drive("Department", controller, super::MANY, ctx, reconcile).await;
 }
 
 async fn reconcile(object: Arc<Department>, ctx: Arc<Ctx>) -> Result<SignedDuration, Error> {
     if object.metadata.deletion_timestamp.is_some() {
         return Ok(department::RECHECK);
     }
+    let now = Timestamp::now();
     let seen = observe::observe(&ctx, &object).await?;
-    let plan = department::decide(&seen);
-    let applied = act::act(&ctx, &seen, &plan).await;
-    let status = department::status(&seen, &plan, applied.clone(), Timestamp::now());
+    let plan = department::decide(&seen, now);
+    let outcome = act::act(&ctx, &seen, &plan, now).await;
     show(&ctx, &seen);
-    if let Plan::Refuse(verdict) = &plan {
-        ctx.tell(&object.object_ref(&()), true, &verdict.reason, &verdict.message).await;
+    if let Outcome::Raced = outcome {
+        // Somebody was faster: what was read is old, and the next look is at what they wrote.
+        return Ok(SignedDuration::from_millis(200));
     }
-    ctx.write_status(&Api::all(ctx.client.clone()), object.as_ref(), object.status.as_ref(), &status).await?;
-    applied.map(|()| department::RECHECK).map_err(Error::Other)
+    let failed = if let Outcome::Failed(error) = &outcome { Err(error.clone()) } else { Ok(()) };
+    let status = department::status(&seen, &plan, &failed, now);
+    tell(&ctx, &object, &status).await;
+    let free = department::free(&department::ledger_seen(&seen));
+    if object.status.as_ref().is_none_or(|before| before.observed_generation != status.observed_generation)
+        || ctx.tenancy.set_free(&object.name_any(), free)
+    {
+        ctx.tenancy.wake_waiting(&object.name_any());
+    }
+    let before =
+        object.status.clone().map(|before| DepartmentStatus { ledger: Default::default(), ..before });
+    ctx.write_status(&Api::all(ctx.client.clone()), object.as_ref(), before.as_ref(), &status).await?;
+    failed.map(|()| again(&plan)).map_err(Error::Other)
+}
+
+/// Waiting for another is a plan: what was written now is seen by a watch.
+fn again(plan: &Plan) -> SignedDuration {
+    if plan.scale.is_empty() { department::RECHECK } else { SignedDuration::from_secs(2) }
+}
+
+/// An event for each condition that has just become bad.
+async fn tell(ctx: &Ctx, object: &Department, status: &DepartmentStatus) {
+    let before = object.status.clone().unwrap_or_default().conditions;
+    for condition in status.conditions.iter().filter(|c| c.status == "False" && c.type_ != "UsageMeasured") {
+        let known = conditions::find(&before, &condition.type_).is_some_and(|b| b.reason == condition.reason);
+        if !known && !matches!(condition.reason.as_str(), "Provisioning" | "AwaitingQuota" | "ScalingToZero")
+        {
+            ctx.tell(&object.object_ref(&()), true, &condition.reason, &condition.message).await;
+        }
+    }
 }
 
 /// The same numbers as gauges; what is unknown has no series.
-fn show(ctx: &Ctx, seen: &department::Observed) {
+fn show(ctx: &Ctx, seen: &Observed) {
     let name = seen.department.name_any();
     let units = |q: Option<&_>| q.and_then(|q| quantity::parse(q).ok()).map(quantity::units);
-    let usage = seen.usage.as_ref().ok();
+    let usage = department::usage(seen);
+    let requested = |resource: &str| {
+        let quotas =
+            seen.namespaces.values().map(|n| n.quota.as_ref()?.used.as_ref()?.get(resource).copied());
+        quotas.sum::<Option<i128>>().map(quantity::units)
+    };
     let budget = |resource: &str| units(seen.department.spec.budget.get(resource));
-    let requested = |resource: &str| units(seen.requested.get(resource));
     ctx.metrics.set_cpu(&name, Column::Budget, budget("requests.cpu"));
     ctx.metrics.set_cpu(&name, Column::Requested, requested("requests.cpu"));
     ctx.metrics.set_cpu(&name, Column::Used, usage.map(|u| quantity::units(u.cpu)));

@@ -22,8 +22,14 @@ const STEP: SignedDuration = SignedDuration::from_secs(1);
 /// Runs until the process is told to stop.
 pub async fn run(ctx: Arc<Ctx>) {
     let api: Api<DisasterRecoveryDrill> = Api::all(ctx.client.clone());
-    super::drive("DisasterRecoveryDrill", Controller::new(api, watcher::Config::default()), ctx, reconcile)
-        .await;
+    super::drive(
+        "DisasterRecoveryDrill",
+        Controller::new(api, watcher::Config::default()),
+        super::FEW,
+        ctx,
+        reconcile,
+    )
+    .await;
 }
 
 async fn reconcile(object: Arc<DisasterRecoveryDrill>, ctx: Arc<Ctx>) -> Result<SignedDuration, Error> {

@@ -18,7 +18,7 @@ use crate::context::{Ctx, Error};
 /// Runs until the process is told to stop.
 pub async fn run(ctx: Arc<Ctx>) {
     let controller = Controller::new(Api::<Centre>::all(ctx.client.clone()), watcher::Config::default());
-    super::drive("Pull", controller, ctx, reconcile).await;
+    super::drive("Pull", controller, super::FEW, ctx, reconcile).await;
 }
 
 async fn reconcile(object: Arc<Centre>, ctx: Arc<Ctx>) -> Result<SignedDuration, Error> {

@@ -82,7 +82,7 @@ async fn launch_mover(
     let words = ["push", "--point", point].map(str::to_owned).to_vec();
     let labels = json!({POINT_LABEL: point});
     let job = Mover { name: &name, namespace: system, claim, words, restores: false, labels }.job(ctx);
-    ctx.apply(&ctx.client, &job).await
+    ctx.apply(&ctx.client, &job).await.map(drop)
 }
 
 async fn archive_objects(ctx: &Ctx, vault: &SystemVault, point: &str) -> Result<(), String> {

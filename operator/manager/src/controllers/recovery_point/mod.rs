@@ -32,7 +32,7 @@ pub async fn run(ctx: Arc<Ctx>) {
         let point = job.labels().get(POINT_LABEL)?;
         Some(ObjectRef::new(point).within(&job.namespace()?))
     });
-    super::drive("RecoveryPoint", controller, ctx, reconcile).await;
+    super::drive("RecoveryPoint", controller, super::FEW, ctx, reconcile).await;
 }
 
 async fn reconcile(object: Arc<RecoveryPoint>, ctx: Arc<Ctx>) -> Result<SignedDuration, Error> {

@@ -1,0 +1,136 @@
+//! Reads the index; asks the API server only for what is not a department's yet.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicyBinding;
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+use tripod_crds::{Centre, Department, RequestClass, ResourceRequest};
+use tripod_domain::department::{self, Observed as DepartmentObserved};
+use tripod_domain::ledger::{self, Amounts};
+use tripod_domain::quantity;
+use tripod_domain::resource_request::{Observed, System, namespace_name};
+use tripod_domain::spec_hash;
+use tripod_domain::tenancy::{DEPARTMENT, department_of_home};
+
+use crate::context::{Ctx, Error};
+use crate::tenancy::namespace_of;
+
+/// The policy that proves who approves, and its binding.
+const GUARD: &str = "tripod-approvals";
+const DEFINITION: &str = "resourcerequests.tripod.cloud";
+
+pub(super) async fn observe(ctx: &Ctx, object: &ResourceRequest) -> Result<Observed, Error> {
+    let home = object.namespace().unwrap_or_default();
+    // A namespace that only reads like a home is nobody's.
+    let is_home = ctx.tenancy.read().department_of(&home) == department_of_home(&home);
+    let department = ctx.tenancy.department_at(&home).filter(|_| is_home);
+    let deleting = object.metadata.deletion_timestamp.is_some();
+    let system = system(ctx, object).await?;
+    let in_force = matches!(&system, System::Ours(namespace) if namespace.grant().is_some_and(
+        |grant| Some(grant.spec_hash) == spec_hash::of(&object.spec).ok()));
+    let mut seen = Observed {
+        request: object.clone(),
+        department: department.as_deref().cloned(),
+        classes: ctx
+            .classes
+            .state()
+            .iter()
+            .map(|class: &std::sync::Arc<RequestClass>| (**class).clone())
+            .collect(),
+        approvals: Vec::new(),
+        guarded: false,
+        system,
+        free: Amounts::new(),
+        alike: Vec::new(),
+        use_of_requested: Err("nothing runs yet".to_owned()),
+        centres: BTreeSet::new(),
+        definition_goes: false,
+    };
+    if deleting {
+        let definition =
+            Api::<CustomResourceDefinition>::all(ctx.client.clone()).get_metadata_opt(DEFINITION).await?;
+        seen.definition_goes = definition.is_none_or(|d| d.metadata.deletion_timestamp.is_some());
+    } else if !in_force && let Some(department) = &department {
+        evidence(ctx, department, &mut seen).await?;
+    }
+    Ok(seen)
+}
+
+async fn system(ctx: &Ctx, object: &ResourceRequest) -> Result<System, Error> {
+    let Some(name) = namespace_name(object) else { return Ok(System::Absent) };
+    let home = object.namespace().unwrap_or_default();
+    let owner = department_of_home(&home);
+    let judge = |namespace: tripod_domain::namespace::Namespace| {
+        let department = namespace.labels.get(DEPARTMENT).map(String::as_str);
+        if department == owner && namespace.request() == Some(&object.name_any()) {
+            return System::Ours(namespace);
+        }
+        System::Foreign(match (department, namespace.request()) {
+            (Some(department), Some(request)) => {
+                format!("department {department}'s, for its request {request}")
+            }
+            (Some(department), None) => format!("department {department}'s"),
+            _ => "not a department's".to_owned(),
+        })
+    };
+    if let Some(known) = ctx.tenancy.read().namespace(&name) {
+        return Ok(judge(known));
+    }
+    let found = Api::<Namespace>::all(ctx.client.clone()).get_metadata_opt(&name).await?;
+    Ok(found.map_or(System::Absent, |found| judge(namespace_of(&found))))
+}
+
+/// What a spec that is not in force yet is assessed from.
+async fn evidence(ctx: &Ctx, department: &Department, seen: &mut Observed) -> Result<(), Error> {
+    let (home, name) = (seen.request.namespace().unwrap_or_default(), seen.request.name_any());
+    seen.approvals = ctx.tenancy.read().approvals(&home, &name);
+    seen.alike = ctx.tenancy.alike(&seen.request);
+    if !seen.approvals.is_empty() {
+        let binding = Api::<ValidatingAdmissionPolicyBinding>::all(ctx.client.clone()).get_opt(GUARD).await?;
+        let denies = |b: ValidatingAdmissionPolicyBinding| {
+            b.spec
+                .and_then(|s| s.validation_actions)
+                .is_some_and(|actions| actions.iter().any(|a| a == "Deny"))
+        };
+        seen.guarded = binding.is_some_and(denies);
+    } else {
+        seen.guarded = true;
+    }
+    if seen.request.spec.protection.is_some() {
+        let centres = Api::<Centre>::all(ctx.client.clone()).list(&ListParams::default()).await?;
+        seen.centres = centres.iter().map(ResourceExt::name_any).collect();
+    }
+    let namespaces = ctx.tenancy.read().of_department(&department.name_any());
+    let usage = ctx.usage.of(namespaces.keys());
+    let whole = DepartmentObserved {
+        department: department.clone(),
+        operator_namespace: ctx.namespace.clone(),
+        namespaces,
+        unlabelled: Default::default(),
+        gone: Default::default(),
+        usage,
+    };
+    let ledger = department::ledger_seen(&whole);
+    seen.free = department::free(&ledger);
+    // What the system has already is not asked for anew.
+    if let Some(own) = namespace_name(&seen.request)
+        && let Some(namespace) = ledger.namespaces.get(&own)
+    {
+        for (resource, free) in &mut seen.free {
+            *free += ledger::commitment(ledger.ledger.get(&own), namespace, resource).unwrap_or(0);
+        }
+    }
+    seen.use_of_requested = use_of_requested(department, &whole);
+    Ok(())
+}
+
+fn use_of_requested(department: &Department, seen: &DepartmentObserved) -> Result<i128, String> {
+    seen.usage.as_ref().map_err(Clone::clone)?;
+    let used = department::usage(seen).ok_or("a running pod has no reading")?;
+    let line = department.status.as_ref().and_then(|s| s.budget.get("requests.cpu"));
+    let requested = line.and_then(|l| quantity::parse(l.requested.as_ref()?).ok()).filter(|r| *r > 0);
+    requested.map(|requested| used.cpu * 100 / requested).ok_or_else(|| "nothing runs yet".to_owned())
+}
