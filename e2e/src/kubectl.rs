@@ -71,6 +71,14 @@ impl Kubectl {
         Ok(serde_json::from_str(&self.run(&words)?)?)
     }
 
+    /// Who we are, as the API server knows us.
+    ///
+    /// # Errors
+    /// With kubectl's own words.
+    pub fn user(&self) -> Result<String> {
+        self.run(&["auth", "whoami", "-o", "jsonpath={.status.userInfo.username}"])
+    }
+
     /// Whether there is such an object.
     ///
     /// # Errors

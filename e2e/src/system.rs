@@ -1,4 +1,4 @@
-//! A department's system in a lab: its home namespace, a workload with a volume, a bucket, a policy, drills.
+//! A department's system in a lab: its namespace, a workload with a volume, a bucket, a policy, drills.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use aws_sdk_s3::types::{Tag, Tagging};
 use serde_json::{Value, json};
 
-use crate::installation::{Installation, chart, repository};
+use crate::installation::{Installation, repository};
 use crate::kubectl::{Kubectl, described};
 use crate::lab::store::Store;
 
@@ -15,7 +15,7 @@ use crate::lab::store::Store;
 const SYSTEM_TAG: &str = "tripod.cloud/system";
 const READY: Duration = Duration::from_mins(2);
 
-/// A department's one system, protected by the policy `registration`.
+/// A department's one system, asked for as `registration` and protected by the policy `registration`.
 #[derive(Clone, Copy, Debug)]
 pub struct System<'a> {
     pub at: &'a Installation,
@@ -23,11 +23,32 @@ pub struct System<'a> {
 }
 
 impl<'a> System<'a> {
-    /// Makes the department in every cluster, since a recovery point is shown, and a drill made, where its namespace is.
+    /// Makes the department and its system in every cluster, since a recovery point is shown, and a drill made, where its
+    /// namespace is. The request is of a class that needs nobody's approval.
+    ///
+    /// # Errors
+    /// Says what the department or the request lacks.
+    pub fn ensure(at: &'a Installation, department: &'a str) -> Result<Self> {
+        let system = Self::department(at, department)?;
+        let class = json!({"apiVersion": "tripod.cloud/v1alpha1", "kind": "RequestClass", "metadata": {"name": "lab"},
+            "spec": {"approvals": 0, "upTo": {"requests.cpu": "4", "requests.memory": "8Gi", "requests.storage": "20Gi"}}});
+        for cluster in &at.lab.spec.clusters {
+            let kubectl = at.kubectl(cluster)?;
+            kubectl.apply(&class.to_string())?;
+            kubectl.apply(&system.request(&kubectl.user()?).to_string())?;
+        }
+        for cluster in &at.lab.spec.clusters {
+            let home = system.home();
+            at.kubectl(cluster)?.wait("resourcerequest/registration", Some(&home), "Ready", READY)?;
+        }
+        Ok(system)
+    }
+
+    /// Makes the department in every cluster, without a system.
     ///
     /// # Errors
     /// Says what the department lacks.
-    pub fn ensure(at: &'a Installation, department: &'a str) -> Result<Self> {
+    pub fn department(at: &'a Installation, department: &'a str) -> Result<Self> {
         let system = Self { at, department };
         let manifest = json!({
             "apiVersion": "tripod.cloud/v1alpha1", "kind": "Department", "metadata": {"name": department},
@@ -35,8 +56,8 @@ impl<'a> System<'a> {
                 "cloudChief": {"name": "王主任", "user": format!("chief@{department}")},
                 "members": [{"kind": "Group", "name": format!("{department}-admins"), "role": "Admin"},
                     {"kind": "Group", "name": format!("{department}-audit"), "role": "Viewer"}],
-                "budget": {"requests.cpu": "4", "requests.memory": "8Gi", "requests.storage": "20Gi",
-                    "count/persistentvolumeclaims": "10"}},
+                "budget": {"requests.cpu": "8", "requests.memory": "16Gi", "requests.storage": "40Gi",
+                    "count/persistentvolumeclaims": "20"}},
         });
         for cluster in &at.lab.spec.clusters {
             at.kubectl(cluster)?.apply(&manifest.to_string())?;
@@ -47,9 +68,29 @@ impl<'a> System<'a> {
         Ok(system)
     }
 
+    /// What the department asks for, in the words of `requester`.
+    #[must_use]
+    pub fn request(&self, requester: &str) -> Value {
+        json!({"apiVersion": "tripod.cloud/v1alpha1", "kind": "ResourceRequest",
+            "metadata": {"name": "registration", "namespace": self.home()},
+            "spec": {"requester": requester, "term": "365d", "recoveryLevel": 1,
+                "system": {"displayName": format!("预约挂号 {}", self.department), "securityLevel": 2,
+                    "filingNumber": "11010-2026-1", "buildMode": "New", "owner": "zhang@health"},
+                "basis": {"letter": "卫信函〔2026〕12号", "purpose": "全区预约挂号统一平台"},
+                "resources": {"requests.cpu": "4", "requests.memory": "8Gi", "requests.storage": "20Gi",
+                    "count/persistentvolumeclaims": "10"}}})
+    }
+
+    /// The department's home, where it asks.
+    #[must_use]
+    pub fn home(&self) -> String {
+        format!("dept-{}", self.department)
+    }
+
+    /// The system's namespace.
     #[must_use]
     pub fn namespace(&self) -> String {
-        format!("dept-{}", self.department)
+        format!("{}-registration", self.department)
     }
 
     #[must_use]
@@ -76,7 +117,7 @@ impl<'a> System<'a> {
         let file = repository().join("e2e/demo/manifests/registration.yaml");
         let manifest = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
         let kubectl = self.production()?;
-        kubectl.apply(&manifest.replace("dept-health", &self.namespace()))?;
+        kubectl.apply(&manifest.replace("health-registration", &self.namespace()))?;
         kubectl.wait("deployment/registration", Some(&self.namespace()), "Available", READY)
     }
 
@@ -112,16 +153,15 @@ impl<'a> System<'a> {
         })
     }
 
-    /// Protects the system with `charts/department-request`, as the department would; `settings` go to `--set`.
+    /// Protects the system with the policy `registration` of this spec.
     ///
     /// # Errors
-    /// With Helm's own words, and what the policy's condition says.
-    pub fn protect(&self, settings: &[&str]) -> Result<()> {
+    /// What the policy's condition says.
+    pub fn protect(&self, spec: &Value) -> Result<()> {
         let namespace = self.namespace();
-        let chart = chart("department-request");
-        let mut words = vec!["upgrade", "--install", "registration", &chart, "-n", &namespace];
-        words.extend(settings.iter().flat_map(|s| ["--set", *s]));
-        self.at.helm("production", &words)?;
+        let policy = json!({"apiVersion": "tripod.cloud/v1alpha1", "kind": "BackupPolicy",
+            "metadata": {"name": "registration", "namespace": namespace}, "spec": spec});
+        self.production()?.apply(&policy.to_string())?;
         self.production()?.wait("backuppolicy/registration", Some(&namespace), "Ready", READY)
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tripod_e2e::installation::{Installation, repository};
 use tripod_e2e::kubectl::Kubectl;
 use tripod_e2e::lab::LabSpec;
@@ -68,7 +68,7 @@ fn department<'a>(at: &'a Installation, production: &Kubectl) -> Result<System<'
     title(2, "A department with its namespace, quota and rights", "委办局：命名空间、配额与权限");
     let system = System::ensure(at, "health")?;
     show(production, &["get", "departments"])?;
-    show(production, &["-n", "dept-health", "get", "resourcequota,limitrange,networkpolicy,rolebinding"])?;
+    show(production, &["-n", "health-registration", "get", "resourcequota,limitrange,networkpolicy,rolebinding"])?;
     Ok(system)
 }
 
@@ -79,7 +79,7 @@ fn workload(system: &System<'_>, production: &Kubectl, image: &Path) -> Result<(
     let bytes: usize = files.iter().map(|(_, body)| body.len()).sum();
     system.fill_bucket(&files)?;
     println!("{} files of this machine ({bytes} bytes) are in bucket {}", files.len(), system.bucket());
-    show(production, &["-n", "dept-health", "get", "deployment,pod,pvc"])
+    show(production, &["-n", "health-registration", "get", "deployment,pod,pvc"])
 }
 
 /// The point as production shows it when every centre has proved its copy.
@@ -89,16 +89,11 @@ fn recovery_point(system: &System<'_>, production: &Kubectl) -> Result<Value> {
         "A policy makes a recovery point; the other centres pull and verify it",
         "恢复点：生成、拉取与校验",
     );
-    system.protect(&[
-        &format!("include.buckets={{{}}}", system.bucket()),
-        "objectives[0].centre=same-city",
-        "objectives[0].rpo=30m",
-        "objectives[1].centre=remote",
-        "objectives[1].rpo=2h",
-    ])?;
+    system.protect(&json!({"include": {"buckets": [system.bucket()]}, "schedule": "*/15 * * * *", "objectives": [
+        {"centre": "same-city", "rpo": "30m"}, {"centre": "remote", "rpo": "2h"}]}))?;
     let point = system.back_up()?;
     let verified = system.await_verified(&point, &["production", "same-city", "remote"], PATIENCE)?;
-    show(production, &["-n", "dept-health", "get", "backuppolicies,recoverypoints"])?;
+    show(production, &["-n", "health-registration", "get", "backuppolicies,recoverypoints"])?;
     Ok(verified)
 }
 
@@ -109,11 +104,11 @@ fn rehearsal(system: &System<'_>, point: &Value) -> Result<(Kubectl, Value)> {
     let name = format!("demo-{}", point.rsplit('-').next().unwrap_or("1"));
     let kubectl = system.start_drill(&name, "same-city", None, &System::rows_check(ROWS))?;
     let drill = system.await_drill(&kubectl, &name, PATIENCE)?;
-    show(&kubectl, &["-n", "dept-health", "get", "drill"])?;
+    show(&kubectl, &["-n", "health-registration", "get", "drill"])?;
     let about = format!("regarding.name={name}");
     let columns = "custom-columns=REASON:.reason,NOTE:.note";
     let words = ["--field-selector", &about, "--sort-by=.metadata.creationTimestamp", "-o", columns];
-    show(&kubectl, &[&["-n", "dept-health", "get", "events.events.k8s.io"], &words[..]].concat())?;
+    show(&kubectl, &[&["-n", "health-registration", "get", "events.events.k8s.io"], &words[..]].concat())?;
     let namespaces = kubectl.run(&["get", "namespaces", "-o", "name"])?;
     ensure!(!namespaces.contains("/drill-"), "a drill's namespace is left: {namespaces}");
     Ok((kubectl, drill))
@@ -215,11 +210,11 @@ fn look_around(at: &Installation, drill: &Kubectl, name: &str, quick: bool) -> R
     println!("Look around:");
     println!("  export PATH={}:$PATH", folder.parent().unwrap_or(Path::new("/")).display());
     println!("  export KUBECONFIG={}", kubeconfig("production")?);
-    println!("  kubectl get centres,departments; kubectl -n dept-health get backuppolicies,recoverypoints");
+    println!("  kubectl get centres,departments; kubectl -n health-registration get backuppolicies,recoverypoints");
     println!(
         "  kubectl get --raw /api/v1/namespaces/tripod-system/services/tripod-metrics:8080/proxy/metrics | grep ^tripod_"
     );
-    println!("  KUBECONFIG={} kubectl -n dept-health get drill {name} -o yaml", kubeconfig(&drill.centre)?);
+    println!("  KUBECONFIG={} kubectl -n health-registration get drill {name} -o yaml", kubeconfig(&drill.centre)?);
     println!("Run it again: make {}. Stop it: make demo-down.", if quick { "demo-quick" } else { "demo" });
     println!("Read on: {}", repository().join("docs/architecture.md").canonicalize()?.display());
     Ok(())

@@ -77,12 +77,12 @@ fn a_wrong_policy_is_explained() -> Result<()> {
         (
             json!({"include": {"buckets": [one.bucket()]}}),
             "BucketUnreadable",
-            ["spec.include.buckets[0]", "tripod.cloud/system=dept-curious"],
+            ["spec.include.buckets[0]", "tripod.cloud/system=curious-registration"],
         ),
         (
             json!({"include": {"buckets": ["tripod-vault"]}}),
             "BucketUnreadable",
-            ["spec.include.buckets[0]", "tripod.cloud/system=dept-curious"],
+            ["spec.include.buckets[0]", "tripod.cloud/system=curious-registration"],
         ),
     ];
     for (spec, reason, words) in cases {

@@ -7,7 +7,7 @@ use crate::fixture::{installation, system};
 
 #[test]
 fn an_api_server_takes_what_the_charts_render() -> Result<()> {
-    let namespace = system("health")?.namespace();
+    let namespace = system("health")?.home();
     let at = installation()?;
     let kubectl = at.kubectl("production")?;
     for (name, namespace) in

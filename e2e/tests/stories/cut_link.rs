@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use serde_json::json;
 use anyhow::{Context, Result, ensure};
 use tripod_e2e::kubectl::described;
 use tripod_e2e::lab::Lab;
@@ -35,7 +36,7 @@ fn a_pull_survives_a_cut_and_fetches_nothing_twice() -> Result<()> {
         .map(|n| (format!("{run}/{n:05}"), format!("object {n} of {run}").into_bytes()))
         .collect();
     system.fill_bucket(&objects)?;
-    protect(&system, &[&format!("include.buckets={{{}}}", system.bucket())])?;
+    protect(&system, &json!({"include": {"buckets": [system.bucket()]}}))?;
     let replica = on_disk(&system, "same-city", "tripod-vault-replica").join(system.namespace());
     let before = files(&replica).len();
     let point = system.back_up()?;

@@ -14,7 +14,7 @@ use crate::fixture::{CENTRES, PATIENCE, fill_volume, nothing_left, packs, protec
 fn a_damaged_copy_loses_its_mark_and_regains_it_when_mended() -> Result<()> {
     let system = system("damaged")?;
     fill_volume(&system, 4, 100_000)?;
-    protect(&system, &[])?;
+    protect(&system, &json!({}))?;
     let point = system.back_up()?;
     system.await_verified(&point, &CENTRES, PATIENCE)?;
 

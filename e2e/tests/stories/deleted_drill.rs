@@ -11,7 +11,7 @@ fn a_deleted_drill_leaves_nothing() -> Result<()> {
     let system = system("deleted")?;
     fill_volume(&system, 10, 10_000)?;
     system.fill_bucket(&[("one".into(), b"1".to_vec()), ("two".into(), b"2".to_vec())])?;
-    protect(&system, &[&format!("include.buckets={{{}}}", system.bucket())])?;
+    protect(&system, &json!({"include": {"buckets": [system.bucket()]}}))?;
     let point = system.back_up()?;
     system.await_verified(&point, &CENTRES, PATIENCE)?;
     let for_ever = json!([{"name": "for-ever", "job": {"image": "docker.io/library/tripod-demo:dev",

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use tripod_e2e::installation::Installation;
 use tripod_e2e::kubectl::Kubectl;
 use tripod_e2e::lab::LabSpec;
@@ -74,8 +74,8 @@ pub fn fill_volume(system: &System<'_>, files: u32, bytes: u32) -> Result<()> {
 }
 
 /// Protects a system, with recovery points on demand only: one by schedule would come at any time.
-pub fn protect(system: &System<'_>, settings: &[&str]) -> Result<()> {
-    system.protect(&[&["schedule="], settings].concat())
+pub fn protect(system: &System<'_>, spec: &Value) -> Result<()> {
+    system.protect(spec)
 }
 
 /// Kills the operator of a centre as a lost node would: at once, without a goodbye.

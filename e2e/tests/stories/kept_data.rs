@@ -1,5 +1,6 @@
 //! Objects are deleted; the data that nobody asked to delete stays.
 
+use serde_json::json;
 use anyhow::{Result, ensure};
 
 use crate::fixture::{CENTRES, PATIENCE, fill_volume, on_disk, packs, protect, restic, system};
@@ -8,7 +9,7 @@ use crate::fixture::{CENTRES, PATIENCE, fill_volume, on_disk, packs, protect, re
 fn deleting_objects_deletes_no_data() -> Result<()> {
     let system = system("leaving")?;
     fill_volume(&system, 5, 20_000)?;
-    protect(&system, &[])?;
+    protect(&system, &json!({}))?;
     let point = system.back_up()?;
     system.await_verified(&point, &CENTRES, PATIENCE)?;
     let (kubectl, namespace) = (system.production()?, system.namespace());

@@ -17,7 +17,7 @@ const BYTES: u32 = 5 << 20;
 fn what_was_under_way_ends_well() -> Result<()> {
     let system = system("killed")?;
     fill_volume(&system, FILES, BYTES)?;
-    protect(&system, &[])?;
+    protect(&system, &json!({}))?;
     during_a_backup(&system)?;
     fill_volume(&system, FILES, BYTES)?;
     during_a_pull(&system)?;

@@ -10,7 +10,7 @@ fn what_is_destroyed_at_production_is_restored_elsewhere() -> Result<()> {
     let system = system("burnt")?;
     fill_volume(&system, 20, 20_000)?;
     system.fill_bucket(&[("register".into(), b"of births".to_vec()), ("map/1".into(), vec![7; 10_000])])?;
-    protect(&system, &[&format!("include.buckets={{{}}}", system.bucket())])?;
+    protect(&system, &json!({"include": {"buckets": [system.bucket()]}}))?;
     let point = system.back_up()?;
     system.await_verified(&point, &CENTRES, PATIENCE)?;
 

@@ -37,7 +37,7 @@ fn one_cluster_with_three_stores_is_whole() -> Result<()> {
     at.lab.load_image("production", &given("TRIPOD_WORKLOAD"))?;
     fill_volume(&system, 20, 50_000)?;
     system.fill_bucket(&[("a".into(), b"1".to_vec()), ("b/c".into(), b"2".to_vec())])?;
-    protect(&system, &[&format!("include.buckets={{{}}}", system.bucket())])?;
+    protect(&system, &json!({"include": {"buckets": [system.bucket()]}}))?;
     let point = system.back_up()?;
     system.await_verified(&point, &CENTRES, PATIENCE)?;
     for (centre, protection) in [("production", "Pull"), ("same-city", "Push"), ("remote", "Push")] {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use serde_json::json;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tripod_e2e::lab::command::{output, wait_for};
@@ -20,16 +21,9 @@ fn a_department_is_recovered() -> Result<()> {
         .map(|n| (format!("scans/{}/{n}.txt", n % 7), format!("scan {n} 扫描\n").repeat(n + 1).into_bytes()))
         .collect();
     system.fill_bucket(&objects)?;
-    protect(
-        &system,
-        &[
-            &format!("include.buckets={{{}}}", system.bucket()),
-            "objectives[0].centre=same-city",
-            "objectives[0].rpo=30m",
-            "objectives[1].centre=remote",
-            "objectives[1].rpo=2h",
-        ],
-    )?;
+    let spec = json!({"include": {"buckets": [system.bucket()]}, "objectives": [
+        {"centre": "same-city", "rpo": "30m"}, {"centre": "remote", "rpo": "2h"}]});
+    protect(&system, &spec)?;
     let point = system.back_up()?;
     let verified = system.await_verified(&point, &CENTRES, PATIENCE)?;
     let contents = &verified["status"]["contents"];
@@ -173,7 +167,7 @@ fn use_is_measured(system: &System<'_>) -> Result<()> {
             "tripod_department_cpu_budget_cores{department=\"recovery\"} 4",
             "tripod_department_cpu_requested_cores{department=\"recovery\"} 0.1",
             "tripod_department_cpu_used_cores{department=\"recovery\"}",
-            "tripod_recovery_point_newest_verified_timestamp_seconds{namespace=\"dept-recovery\",policy=\"registration\",centre=\"remote\"}",
+            "tripod_recovery_point_newest_verified_timestamp_seconds{namespace=\"recovery-registration\",policy=\"registration\",centre=\"remote\"}",
             "tripod_leader 1",
         ] {
             if !metrics.contains(wanted) {
