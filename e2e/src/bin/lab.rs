@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use tripod_e2e::lab::kwok::FakeNodes;
 use tripod_e2e::lab::progress::Progress;
 use tripod_e2e::lab::{Lab, LabSpec, build};
 
@@ -55,6 +56,15 @@ enum Command {
         #[arg(long)]
         centre: Option<String>,
     },
+    /// Give a cluster nodes that are objects only, on which thousands of pods cost nothing; 0 takes them away.
+    FakeNodes {
+        count: usize,
+        #[arg(long, default_value = "production")]
+        centre: String,
+        /// Value of their label `tripod.cloud/node-pool`.
+        #[arg(long)]
+        pool: Option<String>,
+    },
     /// Build everything the lab is made of, and start nothing.
     Build,
     /// Print the path of a program that the lab is made of: `kubectl`, `helm`, …
@@ -104,6 +114,11 @@ fn run(arguments: &Arguments) -> Result<()> {
             let all = lab.spec.clusters.clone();
             let chosen = centre.as_ref().map_or(all, |centre| vec![centre.clone()]);
             chosen.iter().try_for_each(|centre| lab.load_image(centre, archive))?;
+        }
+        Command::FakeNodes { count: 0, centre, .. } => Lab::open(name)?.remove_fake_nodes(centre)?,
+        Command::FakeNodes { count, centre, pool } => {
+            let nodes = FakeNodes { count: *count, pool: pool.as_deref(), ..FakeNodes::default() };
+            Lab::open(name)?.add_fake_nodes(centre, &nodes)?;
         }
         Command::Program { program } => println!("{}", build::Binaries::locate()?.path(program).display()),
         Command::Build => {

@@ -1,7 +1,9 @@
-//! What the lab is made of: Debian packages, and binaries built from Go modules into a cache whose folder is
-//! named by the content of the recipe, so that a fresh clone with the same recipe builds nothing.
+//! What the lab is made of: Debian packages, and binaries built from Go modules into a cache. There each is named by
+//! the content of its own recipe, so that a fresh clone with the same recipes builds nothing, and a new program does
+//! not build the others anew. What a lab runs is a folder of links to them.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -37,11 +39,12 @@ const MODULES: [(&str, &[(&str, &str)]); 4] = [
 ];
 
 /// Commands that are modules of their own.
-const TOOLS: [(&str, &str); 5] = [
+const TOOLS: [(&str, &str); 6] = [
     ("containerd", "github.com/containerd/containerd/v2/cmd/containerd@v2.4.2"),
     ("containerd-shim-runc-v2", "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2@v2.4.2"),
     ("ctr", "github.com/containerd/containerd/v2/cmd/ctr@v2.4.2"),
     ("helm", "helm.sh/helm/v4/cmd/helm@v4.3.1"),
+    ("kwok", "sigs.k8s.io/kwok/cmd/kwok@v0.8.0"),
     ("versitygw", "github.com/versity/versitygw/cmd/versitygw@v1.8.0"),
 ];
 
@@ -58,9 +61,18 @@ const PACKAGES: [(&str, &str); 9] = [
     ("mmdebstrap", "mmdebstrap"),
 ];
 
-/// The folder of built programs.
+/// The folder of the programs of one lab.
 #[derive(Clone, Debug)]
 pub struct Binaries(PathBuf);
+
+/// How one program is made.
+struct Recipe {
+    name: &'static str,
+    package: &'static str,
+    /// The folder of the module it is built in; a tool is a module of its own.
+    module: Option<&'static str>,
+    hash: String,
+}
 
 impl Binaries {
     /// Path of a program.
@@ -75,12 +87,20 @@ impl Binaries {
         &self.0
     }
 
-    /// The folder for the present recipe, whether it is complete or not.
+    /// The folder for the present recipes, whether it is complete or not.
     ///
     /// # Errors
-    /// When the recipe can't be read.
+    /// When a recipe can't be read.
     pub fn locate() -> Result<Self> {
-        Ok(Self(cache_folder()?.join("bin").join(recipe_hash()?)))
+        Self::of(&recipes()?)
+    }
+
+    fn of(recipes: &[Recipe]) -> Result<Self> {
+        let mut hash = Sha256::new();
+        for recipe in recipes {
+            hash.update(format!("{} {}\n", recipe.name, recipe.hash));
+        }
+        Ok(Self(cache_folder()?.join("bin").join(short(hash))))
     }
 }
 
@@ -153,21 +173,26 @@ pub fn ensure_packages(progress: &Progress) -> Result<()> {
 /// # Errors
 /// With the compiler's own words.
 pub fn ensure_binaries(progress: &Progress) -> Result<Binaries> {
-    let binaries = Binaries::locate()?;
+    let recipes = recipes()?;
+    let binaries = Binaries::of(&recipes)?;
+    let programs = cache_folder()?.join("programs");
     fs::create_dir_all(&binaries.0)?;
     let start = Instant::now();
-    for (module, commands) in MODULES {
-        for (name, package) in commands {
-            let target = binaries.path(name);
-            if !target.exists() {
-                progress
-                    .step(&format!("building {name} (once)"), || build_in_module(module, package, &target))?;
-            }
+    for recipe in &recipes {
+        let link = binaries.path(recipe.name);
+        if link.exists() {
+            continue;
         }
-    }
-    for (name, package) in TOOLS {
-        if !binaries.path(name).exists() {
-            progress.step(&format!("building {name} (once)"), || install(name, package, &binaries))?;
+        let program = programs.join(recipe.name).join(&recipe.hash);
+        if !program.exists() {
+            progress.step(&format!("building {} (once)", recipe.name), || build(recipe, &program))?;
+        }
+        // Hard, so that a program that runs is seen under the name by which it was started.
+        match fs::hard_link(&program, &link) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                return Err(error).with_context(|| link.display().to_string());
+            }
+            _ => {}
         }
     }
     if start.elapsed().as_secs() > 1 {
@@ -183,24 +208,33 @@ fn go(folder: &Path) -> Command {
     command
 }
 
-fn build_in_module(module: &str, package: &str, target: &Path) -> Result<()> {
-    let version = "k8s.io/component-base/version";
-    // kubectl and Helm refuse a server that does not know its own version.
-    let flags = format!(
-        "-s -w -X {version}.gitVersion={KUBERNETES} -X {version}.gitMajor=1 -X {version}.gitMinor=36"
-    );
-    let unfinished = target.with_extension("unfinished");
-    output(
-        go(&sources().join(module)).args(["build", "-ldflags", &flags, "-o"]).arg(&unfinished).arg(package),
-    )?;
-    Ok(fs::rename(unfinished, target)?)
+/// Builds beside the place where it is to be, so that a half of a program is never taken for one.
+fn build(recipe: &Recipe, program: &Path) -> Result<()> {
+    let unfinished = program.with_extension(format!("unfinished-{}", std::process::id()));
+    fs::create_dir_all(&unfinished)?;
+    let built = unfinished.join(recipe.name);
+    match recipe.module {
+        Some(module) => output(
+            go(&sources().join(module))
+                .args(["build", "-ldflags", &versioned(), "-o"])
+                .arg(&built)
+                .arg(recipe.package),
+        ),
+        None => output(go(&sources()).env("GOBIN", &unfinished).args([
+            "install",
+            "-ldflags",
+            "-s -w",
+            recipe.package,
+        ])),
+    }?;
+    fs::rename(built, program)?;
+    Ok(fs::remove_dir(unfinished)?)
 }
 
-fn install(name: &str, package: &str, binaries: &Binaries) -> Result<()> {
-    let unfinished = binaries.path("unfinished");
-    fs::create_dir_all(&unfinished)?;
-    output(go(&sources()).env("GOBIN", &unfinished).args(["install", "-ldflags", "-s -w", package]))?;
-    Ok(fs::rename(unfinished.join(name), binaries.path(name))?)
+/// kubectl and Helm refuse a server that does not know its own version.
+fn versioned() -> String {
+    let version = "k8s.io/component-base/version";
+    format!("-s -w -X {version}.gitVersion={KUBERNETES} -X {version}.gitMajor=1 -X {version}.gitMinor=36")
 }
 
 /// The Go modules of the lab, in this repository.
@@ -208,23 +242,29 @@ fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("lab/go")
 }
 
-/// Over everything that decides what is built.
-fn recipe_hash() -> Result<String> {
-    let mut hash = Sha256::new();
-    hash.update(run("go", &["env", "GOVERSION", "GOARCH"])?);
-    hash.update(KUBERNETES);
+/// Of every program, with a hash over everything that decides what is built.
+fn recipes() -> Result<Vec<Recipe>> {
+    let go = run("go", &["env", "GOVERSION", "GOARCH"])?;
+    let mut recipes = Vec::new();
     for (module, commands) in MODULES {
-        hash_folder(&sources().join(module), &mut hash)?;
-        hash_commands(commands, &mut hash);
+        let mut folder = Sha256::new();
+        folder.update(&go);
+        folder.update(versioned());
+        hash_folder(&sources().join(module), &mut folder)?;
+        for (name, package) in commands {
+            let hash = short(folder.clone().chain_update(package));
+            recipes.push(Recipe { name, package, module: Some(module), hash });
+        }
     }
-    hash_commands(&TOOLS, &mut hash);
-    Ok(hex::encode(hash.finalize())[..16].to_owned())
+    for (name, package) in TOOLS {
+        let hash = short(Sha256::new_with_prefix(&go).chain_update(package));
+        recipes.push(Recipe { name, package, module: None, hash });
+    }
+    Ok(recipes)
 }
 
-fn hash_commands(commands: &[(&str, &str)], hash: &mut Sha256) {
-    for (name, package) in commands {
-        hash.update(format!("{name} {package}\n"));
-    }
+fn short(hash: Sha256) -> String {
+    hex::encode(hash.finalize())[..16].to_owned()
 }
 
 fn hash_folder(folder: &Path, hash: &mut Sha256) -> Result<()> {

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use super::build::Binaries;
 use super::cgroup;
 use super::command::{run, tail, wait_for};
+use super::kwok;
 use super::layout::CentreLayout;
 use super::pki::Pki;
 use super::process;
@@ -99,8 +100,8 @@ impl<'a> Cluster<'a> {
     }
 
     fn node_ready(&self) -> Result<()> {
-        let status = "jsonpath={.items[*].status.conditions[?(@.type=='Ready')].status}";
-        match self.kubectl(&["get", "nodes", "-o", status])?.as_str() {
+        let status = "jsonpath={.status.conditions[?(@.type=='Ready')].status}";
+        match self.kubectl(&["get", "node", &self.centre.name, "-o", status])?.as_str() {
             "True" => Ok(()),
             other => bail!("node is Ready={other:?}"),
         }
@@ -213,6 +214,13 @@ impl<'a> Cluster<'a> {
             ("root-ca-file", &pki.certificate("ca")),
             ("cluster-signing-cert-file", &pki.certificate("ca")),
             ("cluster-signing-key-file", &pki.key("ca")),
+            // What it may ask by default, 20 requests a second a controller, is for small machines that are busy
+            // otherwise: ten thousand namespaces would wait half an hour for their quotas and accounts.
+            ("kube-api-qps", "500"),
+            ("kube-api-burst", "1000"),
+            ("concurrent-resource-quota-syncs", "20"),
+            ("concurrent-serviceaccount-token-syncs", "20"),
+            ("concurrent-namespace-syncs", "20"),
         ])
     }
 
@@ -236,6 +244,8 @@ impl<'a> Cluster<'a> {
             ("kubelet-certificate-authority", &self.pki.certificate("ca")),
             ("kubelet-preferred-address-types", "InternalIP"),
             ("metric-resolution", "15s"),
+            // A fake node has nobody who could be asked.
+            ("node-selector", &format!("{0}!={1}", kwok::LABEL.0, kwok::LABEL.1)),
             ("tls-cert-file", &self.pki.certificate("metrics-server")),
             ("tls-private-key-file", &self.pki.key("metrics-server")),
         ])

@@ -6,6 +6,7 @@ pub mod cgroup;
 pub mod cluster;
 pub mod command;
 pub mod image;
+pub mod kwok;
 pub mod layout;
 pub mod network;
 pub mod pki;
@@ -217,6 +218,39 @@ impl Lab {
     /// With containerd's own words.
     pub fn load_image(&self, centre: &str, archive: &Path) -> Result<()> {
         image::import(&self.binaries, &self.layout.centre(centre)?, archive)
+    }
+
+    /// Gives a centre's cluster nodes that are objects only; see [`kwok`].
+    ///
+    /// # Errors
+    /// When they don't become Ready.
+    pub fn add_fake_nodes(&self, centre: &str, nodes: &kwok::FakeNodes<'_>) -> Result<()> {
+        kwok::ensure(&self.binaries, &self.layout.centre(centre)?, nodes)
+    }
+
+    /// Takes them away again.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub fn remove_fake_nodes(&self, centre: &str) -> Result<()> {
+        kwok::remove(&self.binaries, &self.layout.centre(centre)?)
+    }
+
+    /// The process of a centre's component.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn component(&self, centre: &str, component: &str) -> Result<process::Process> {
+        process::running(&self.layout.centre(centre)?, component)
+            .with_context(|| format!("{component} of {centre} does not run"))
+    }
+
+    /// The processes of a program in a centre's containers.
+    ///
+    /// # Errors
+    /// When there is no such centre.
+    pub fn contained(&self, centre: &str, program: &str) -> Result<Vec<process::Process>> {
+        Ok(process::contained(&self.layout.centre(centre)?, program))
     }
 
     /// Path of a program that the lab was built with: `kubectl`, `helm`, `versitygw`, …

@@ -1,10 +1,11 @@
 //! Processes of a lab: started in a centre's network namespace, recorded so that only they are ever stopped.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -36,12 +37,53 @@ impl Process {
         Self::of(self.pid) == Some(*self)
     }
 
+    /// What it has used until now.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn usage(&self) -> Result<Usage> {
+        let gone = || format!("process {} has ended", self.pid);
+        let read = |file: &str| fs::read_to_string(format!("/proc/{}/{file}", self.pid)).with_context(gone);
+        let (stat, status) = (read("stat")?, read("status")?);
+        // The same process to the end: what was read belongs to it.
+        anyhow::ensure!(self.is_alive(), gone());
+        let memory = |field: &str| parse_kilobytes(&status, field).map(|kilobytes| kilobytes << 10);
+        let ticks = parse_ticks(&stat).context("/proc/PID/stat")?;
+        Ok(Usage {
+            cpu: Duration::from_millis(ticks * 10),
+            resident: memory("VmRSS:").unwrap_or(0),
+            peak: memory("VmHWM:").unwrap_or(0),
+        })
+    }
+
     fn signal(&self, signal: Signal) {
         if self.is_alive() {
             // It may have ended in between: then there is nothing left to stop.
             let _ = kill(Pid::from_raw(self.pid), signal);
         }
     }
+}
+
+/// Processor time since its start, and memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// In user and kernel mode, to a hundredth of a second.
+    pub cpu: Duration,
+    /// Bytes in memory now.
+    pub resident: u64,
+    /// Bytes in memory when they were most.
+    pub peak: u64,
+}
+
+/// User and system time, in hundredths of a second on every Linux: the fourteenth and the fifteenth field.
+fn parse_ticks(stat: &str) -> Option<u64> {
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
+}
+
+fn parse_kilobytes(status: &str, field: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 /// State and start time: the third and the twenty-second field. The name in parentheses may hold anything.
@@ -123,30 +165,48 @@ pub fn stop(centre: &CentreLayout, component: &str, patience: Duration) {
 pub fn all_of(lab: &Layout, centres: &[CentreLayout]) -> Vec<Process> {
     let namespaces: BTreeSet<(u64, u64)> =
         centres.iter().filter_map(|c| fs::metadata(c.netns()).ok()).map(|m| (m.dev(), m.ino())).collect();
-    let marks: Vec<String> = centres.iter().map(|c| format!("/{}", c.mark())).collect();
     let own = std::process::id();
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse::<i32>().ok()) else { continue };
-        if u32::try_from(pid) == Ok(own) {
-            continue;
-        }
-        let in_netns =
-            fs::metadata(entry.path().join("ns/net")).is_ok_and(|m| namespaces.contains(&(m.dev(), m.ino())));
-        let in_cgroup = fs::read_to_string(entry.path().join("cgroup")).is_ok_and(|text| {
-            text.lines().any(|line| {
-                let path = line.splitn(3, ':').nth(2).unwrap_or_default();
-                marks.iter().any(|mark| path == mark || path.starts_with(&format!("{mark}/")))
-            })
-        });
-        if (in_netns || in_cgroup)
-            && let Some(process) = Process::of(pid)
-        {
-            found.push(process);
-        }
-    }
     let _ = lab;
-    found
+    every()
+        .filter(|(pid, folder)| {
+            let in_netns = || {
+                fs::metadata(folder.join("ns/net")).is_ok_and(|m| namespaces.contains(&(m.dev(), m.ino())))
+            };
+            u32::try_from(*pid) != Ok(own) && (in_netns() || centres.iter().any(|c| in_cgroup(folder, c)))
+        })
+        .filter_map(|(pid, _)| Process::of(pid))
+        .collect()
+}
+
+/// The processes of a program in a centre's containers.
+#[must_use]
+pub fn contained(centre: &CentreLayout, program: &str) -> Vec<Process> {
+    let runs = |folder: &Path| {
+        fs::read_link(folder.join("exe")).is_ok_and(|exe| exe.file_name() == Some(OsStr::new(program)))
+    };
+    every()
+        .filter(|(_, folder)| runs(folder) && in_cgroup(folder, centre))
+        .filter_map(|(pid, _)| Process::of(pid))
+        .collect()
+}
+
+/// Ids and folders of everything that runs on the machine.
+fn every() -> impl Iterator<Item = (i32, PathBuf)> {
+    fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path())))
+}
+
+fn in_cgroup(folder: &Path, centre: &CentreLayout) -> bool {
+    let mark = format!("/{}", centre.mark());
+    fs::read_to_string(folder.join("cgroup")).is_ok_and(|text| {
+        text.lines().any(|line| {
+            let path = line.splitn(3, ':').nth(2).unwrap_or_default();
+            path == mark || path.starts_with(&format!("{mark}/"))
+        })
+    })
 }
 
 /// Ends processes: asks, waits, then kills.
@@ -175,6 +235,15 @@ mod tests {
     fn a_name_with_spaces_and_parentheses_is_read_right() {
         let stat = "42 (a (b) c) S 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2";
         assert_eq!(parse_stat(stat), Some(('S', 987_654)));
+        assert_eq!(parse_ticks(stat), Some(7 + 8));
+    }
+
+    #[test]
+    fn a_process_knows_what_it_used() {
+        let me = Process::of(i32::try_from(std::process::id()).unwrap()).unwrap();
+        let before = me.usage().unwrap();
+        assert!(before.peak >= before.resident && before.resident > 1 << 20, "{before:?}");
+        while me.usage().unwrap().cpu == before.cpu {}
     }
 
     #[test]
