@@ -39,6 +39,8 @@ pub struct Observed {
     /// Whether the admission policy that proves who approves is in place.
     pub guarded: bool,
     pub system: System,
+    /// What of the budget this request may have, its own commitment included; a resource whose commitments are unknown
+    /// is absent.
     pub free: Amounts,
     pub alike: Vec<String>,
     pub use_of_requested: Result<i128, String>,
@@ -122,6 +124,10 @@ pub fn decide(seen: &Observed, now: Timestamp) -> Plan {
     }
     if let (Some(grant), Some(namespace)) = (&plan.grant, ours) {
         plan.steps = control(seen, grant, namespace, now);
+        // Made again after its definition was: its end would go unnoticed.
+        if !has_finalizer(&seen.request) {
+            plan.steps.insert(0, Step::AddFinalizer);
+        }
     }
     plan
 }
@@ -187,7 +193,7 @@ fn grant(
     };
     let text = serde_json::to_string(&grant).unwrap_or_default();
     let name = tenancy::system(&owner, &request);
-    if !seen.request.finalizers().iter().any(|f| f == FINALIZER) {
+    if !has_finalizer(&seen.request) {
         plan.steps.push(Step::AddFinalizer);
     }
     plan.steps.push(match ours {
@@ -203,6 +209,10 @@ fn grant(
         },
     });
     plan.grant = Some(grant);
+}
+
+fn has_finalizer(request: &ResourceRequest) -> bool {
+    request.finalizers().iter().any(|f| f == FINALIZER)
 }
 
 /// A change of annotations of exactly the namespace that was seen.
@@ -242,7 +252,7 @@ fn control(seen: &Observed, grant: &Grant, namespace: &Namespace, now: Timestamp
 
 /// The end by deletion. That it ends is written down before the request goes; the data stays for the days of grace.
 fn farewell(seen: &Observed, ours: Option<&Namespace>, now: Timestamp) -> Vec<Step> {
-    if !seen.request.finalizers().iter().any(|f| f == FINALIZER) {
+    if !has_finalizer(&seen.request) {
         return Vec::new();
     }
     let (owner, request) = names(seen);
@@ -276,7 +286,8 @@ pub fn again(seen: &Observed, plan: &Plan, now: Timestamp) -> SignedDuration {
     let term = plan.grant.as_ref().map(|grant| term::next(grant, now));
     let expiries = seen.approvals.iter().filter_map(|a| a.spec.expires_at.as_ref().map(|t| t.0));
     let next = expiries.filter(|t| *t > now).chain(term).min();
-    let longest = SignedDuration::from_hours(6);
+    // Nothing wakes us when the policy is installed.
+    let longest = if seen.guarded { SignedDuration::from_hours(6) } else { SignedDuration::from_secs(30) };
     next.map_or(longest, |next| next.duration_since(now).min(longest)).max(SignedDuration::from_secs(1))
 }
 

@@ -9,6 +9,7 @@ use super::{Observed, Plan, System, is_assessed, is_enforced, namespace_name};
 use crate::approvals::short;
 use crate::bilingual::both;
 use crate::conditions::{self, Verdict};
+use crate::ledger;
 use crate::namespace::Namespace;
 use crate::tenancy::Grant;
 use crate::term;
@@ -53,7 +54,7 @@ pub fn status(
     status.term = plan.grant.as_ref().map(|grant| term_of(grant, system, &status, now));
     let assessed = assessed(seen, plan);
     let approved = approved(seen, plan, &assessed);
-    let ready = ready(plan, system, &approved, acted, now);
+    let ready = ready(seen, plan, system, [&assessed, &approved], acted, now);
     status.phase = Some(phase(plan, system, &assessed, &ready, now));
     for (kind, verdict) in [("Assessed", &assessed), ("Approved", &approved), ("Ready", &ready)] {
         conditions::set(&mut status.conditions, kind, verdict, generation, now);
@@ -148,9 +149,10 @@ fn approved(seen: &Observed, plan: &Plan, assessed: &Verdict) -> Verdict {
 }
 
 fn ready(
+    seen: &Observed,
     plan: &Plan,
     system: Option<&Namespace>,
-    approved: &Verdict,
+    [assessed, approved]: [&Verdict; 2],
     acted: &Result<(), String>,
     now: Timestamp,
 ) -> Verdict {
@@ -158,12 +160,13 @@ fn ready(
         return Verdict::no("NotApplied", both(error, "写入失败，将重试"));
     }
     if !approved.holds {
+        let why = if assessed.holds { approved } else { assessed };
         let stays = if plan.grant.is_some() {
-            both("; the grant before it stays in force", "原批准继续有效")
+            both(" The grant before it stays in force.", "原批准继续有效。")
         } else {
             String::new()
         };
-        return Verdict::no(approved.reason.clone(), format!("{}{stays}", approved.message));
+        return Verdict::no(why.reason.clone(), format!("{}{stays}", why.message));
     }
     let Some(grant) = &plan.grant else {
         return Verdict::no("Provisioning", both("approved", "已批准"));
@@ -179,20 +182,32 @@ fn ready(
     let Some(namespace) = system else { return Verdict::no("Provisioning", being_made()) };
     let Some(quota) = &namespace.quota else { return Verdict::no("Provisioning", being_made()) };
     if !is_enforced(grant, namespace) {
-        return if quota.is_enforced() && namespace.has_rights() {
-            let message = both(
-                "the budget has no room for all of the grant, or it is being enforced; what fits is in force",
-                "预算不足或正在生效；已生效部分可用",
-            );
-            Verdict::no("GrantNotEnforced", message)
-        } else {
-            Verdict::no("Provisioning", being_made())
+        return match exhausted(seen, grant, quota) {
+            Some(resource) => {
+                let english = format!("the budget has no room for all of {resource}; what fits is in force");
+                Verdict::no("BudgetExhausted", both(english, format!("{resource} 预算不足；已生效部分可用")))
+            }
+            None if namespace.has_rights() => {
+                Verdict::no("Changing", both("the quota is being changed", "正在变更配额"))
+            }
+            None => Verdict::no("Provisioning", being_made()),
         };
     }
     if !namespace.has_rights() {
         return Verdict::no("Provisioning", being_made());
     }
     Verdict::yes("Provisioned", both("the system's namespace can be used", "系统命名空间可用"))
+}
+
+/// The first resource of which the quota lacks more than is free.
+fn exhausted<'a>(seen: &Observed, grant: &'a Grant, quota: &ledger::Quota) -> Option<&'a String> {
+    let wanted = ledger::read("", &grant.resources).ok()?;
+    let lacks = |(resource, wanted): &(String, i128)| {
+        let has = quota.spec.get(resource).copied().unwrap_or(0);
+        *wanted > has && seen.free.get(resource).is_some_and(|free| wanted > free)
+    };
+    let (resource, _) = wanted.into_iter().find(lacks)?;
+    grant.resources.keys().find(|r| **r == resource)
 }
 
 fn ending(grant: &Grant, now: Timestamp) -> Verdict {
@@ -224,7 +239,7 @@ fn phase(
             return Phase::Ended;
         }
         return match (ready.reason.as_str(), term::warning(grant, now)) {
-            ("Provisioning" | "NotApplied", _) => Phase::Provisioning,
+            ("Provisioning", _) => Phase::Provisioning,
             (_, Some(_)) => Phase::Expiring,
             _ => Phase::Provisioned,
         };
@@ -244,16 +259,11 @@ pub fn news(before: Option<&ResourceRequestStatus>, after: &ResourceRequestStatu
     let mut news = Vec::new();
     if let Some(ready) = conditions::find(&after.conditions, "Ready")
         && before.and_then(reason).as_ref() != Some(&ready.reason)
-        && ready.reason != "Provisioning"
+        && !matches!(ready.reason.as_str(), "Provisioning" | "Changing")
     {
         let warning =
             !matches!(ready.reason.as_str(), "Provisioned" | "AwaitingApproval" | "AwaitingSecondApprover");
-        let failed = after.checks.iter().find(|c| c.result == CheckResult::Failed);
-        let (reason, message) = match failed.filter(|_| ready.reason == "NotAssessed") {
-            Some(check) => (check.name.clone(), check.message.clone()),
-            None => (ready.reason.clone(), ready.message.clone()),
-        };
-        news.push(News { warning, reason, message });
+        news.push(News { warning, reason: ready.reason.clone(), message: ready.message.clone() });
     }
     let warned = |status: Option<&ResourceRequestStatus>| {
         status.and_then(|s| s.term.as_ref()).map(|t| t.warned.clone()).unwrap_or_default()

@@ -65,6 +65,8 @@ fn provisioned(seen: &Observed, plan: &Plan) -> Namespace {
     let text = |v: &Value| serde_json::from_value::<BTreeMap<String, String>>(v.clone()).unwrap();
     let meta = &manifest.unwrap()["metadata"];
     let spec = ledger::read("", &seen.request.spec.resources).unwrap();
+    // What the steps did to the request itself.
+    assert!(plan.steps.contains(&Step::AddFinalizer));
     Namespace {
         labels: text(&meta["labels"]),
         annotations: text(&meta["annotations"]),
@@ -81,6 +83,11 @@ fn provisioned(seen: &Observed, plan: &Plan) -> Namespace {
         )]),
         ..Namespace::default()
     }
+}
+
+fn provision(seen: &mut Observed, plan: &Plan) {
+    seen.system = System::Ours(provisioned(seen, plan));
+    seen.request.metadata.finalizers = Some(vec![FINALIZER.into()]);
 }
 
 #[test]
@@ -103,9 +110,16 @@ fn a_change_takes_effect_when_it_is_approved_and_not_before() {
     let mut seen = seen();
     seen.approvals = ["a", "b"].map(|who| approval(&seen.request, who)).to_vec();
     let plan = decide(&seen, at(0));
-    seen.system = System::Ours(provisioned(&seen, &plan));
+    provision(&mut seen, &plan);
     assert!(reasons(&seen, at(1)).contains(&("Ready".into(), "Provisioned".into())));
     assert!(decide(&seen, at(1)).steps.is_empty(), "the same again writes nothing");
+    seen.request.metadata.finalizers = None;
+    assert_eq!(
+        decide(&seen, at(1)).steps,
+        [Step::AddFinalizer],
+        "made again, its end is still to be noticed"
+    );
+    seen.request.metadata.finalizers = Some(vec![FINALIZER.into()]);
 
     seen.request
         .spec
@@ -120,7 +134,7 @@ fn a_change_takes_effect_when_it_is_approved_and_not_before() {
 
     seen.approvals = ["a", "b"].map(|who| approval(&seen.request, who)).to_vec();
     let plan = decide(&seen, at(3));
-    let Step::PatchNamespace { patch, .. } = &plan.steps[1] else { panic!("{plan:?}") };
+    let Step::PatchNamespace { patch, .. } = &plan.steps[0] else { panic!("{plan:?}") };
     assert_eq!(patch["metadata"]["annotations"][ENDED], Value::Null);
     assert_eq!(plan.grant.unwrap().since, at(0), "the term counts from the first day");
 }
@@ -130,7 +144,7 @@ fn a_term_ends_and_data_stays() {
     let mut seen = seen();
     seen.approvals = ["a", "b"].map(|who| approval(&seen.request, who)).to_vec();
     let plan = decide(&seen, at(0));
-    seen.system = System::Ours(provisioned(&seen, &plan));
+    provision(&mut seen, &plan);
     for (day, reason) in
         [(300, "FarAway"), (336, "EndsWithin30Days"), (360, "EndsWithin7Days"), (364, "EndsWithin1Days")]
     {
@@ -153,8 +167,7 @@ fn the_end_is_written_down_before_the_request_goes() {
     let mut seen = seen();
     seen.approvals = ["a", "b"].map(|who| approval(&seen.request, who)).to_vec();
     let plan = decide(&seen, at(0));
-    seen.system = System::Ours(provisioned(&seen, &plan));
-    seen.request.metadata.finalizers = Some(vec![FINALIZER.into()]);
+    provision(&mut seen, &plan);
     seen.request.metadata.deletion_timestamp =
         Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(5)));
     let plan = decide(&seen, at(5));

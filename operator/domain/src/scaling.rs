@@ -87,10 +87,12 @@ mod tests {
         ] {
             let original = json!({"metadata": {"annotations": {"a": "b"}}, "spec": spec});
             let mut workload = original.clone();
-            apply(&mut workload, &patch(kind, &workload, true).unwrap());
+            let stop = patch(kind, &workload, true).unwrap();
+            apply(&mut workload, &stop);
             assert_ne!(workload, original, "{kind}");
             assert_eq!(patch(kind, &workload, true), None, "{kind}: once is enough");
-            apply(&mut workload, &patch(kind, &workload, false).unwrap());
+            let start = patch(kind, &workload, false).unwrap();
+            apply(&mut workload, &start);
             assert_eq!(workload, original, "{kind}");
         }
     }

@@ -1,6 +1,6 @@
 //! Reads the index; asks the API server only for what is not a department's yet.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicyBinding;
 use k8s_openapi::api::core::v1::Namespace;
@@ -29,8 +29,8 @@ pub(super) async fn observe(ctx: &Ctx, object: &ResourceRequest) -> Result<Obser
     let department = ctx.tenancy.department_at(&home).filter(|_| is_home);
     let deleting = object.metadata.deletion_timestamp.is_some();
     let system = system(ctx, object).await?;
-    let in_force = matches!(&system, System::Ours(namespace) if namespace.grant().is_some_and(
-        |grant| Some(grant.spec_hash) == spec_hash::of(&object.spec).ok()));
+    let grant = if let System::Ours(namespace) = &system { namespace.grant() } else { None };
+    let in_force = grant.is_some_and(|grant| Some(grant.spec_hash) == spec_hash::of(&object.spec).ok());
     let mut seen = Observed {
         request: object.clone(),
         department: department.as_deref().cloned(),
@@ -41,7 +41,7 @@ pub(super) async fn observe(ctx: &Ctx, object: &ResourceRequest) -> Result<Obser
             .map(|class: &std::sync::Arc<RequestClass>| (**class).clone())
             .collect(),
         approvals: Vec::new(),
-        guarded: false,
+        guarded: true,
         system,
         free: Amounts::new(),
         alike: Vec::new(),
@@ -53,8 +53,11 @@ pub(super) async fn observe(ctx: &Ctx, object: &ResourceRequest) -> Result<Obser
         let definition =
             Api::<CustomResourceDefinition>::all(ctx.client.clone()).get_metadata_opt(DEFINITION).await?;
         seen.definition_goes = definition.is_none_or(|d| d.metadata.deletion_timestamp.is_some());
-    } else if !in_force && let Some(department) = &department {
-        evidence(ctx, department, &mut seen).await?;
+    } else if let Some(department) = &department {
+        budget(ctx, department, &mut seen);
+        if !in_force {
+            evidence(ctx, &mut seen).await?;
+        }
     }
     Ok(seen)
 }
@@ -84,7 +87,7 @@ async fn system(ctx: &Ctx, object: &ResourceRequest) -> Result<System, Error> {
 }
 
 /// What a spec that is not in force yet is assessed from.
-async fn evidence(ctx: &Ctx, department: &Department, seen: &mut Observed) -> Result<(), Error> {
+async fn evidence(ctx: &Ctx, seen: &mut Observed) -> Result<(), Error> {
     let (home, name) = (seen.request.namespace().unwrap_or_default(), seen.request.name_any());
     seen.approvals = ctx.tenancy.read().approvals(&home, &name);
     seen.alike = ctx.tenancy.alike(&seen.request);
@@ -96,21 +99,24 @@ async fn evidence(ctx: &Ctx, department: &Department, seen: &mut Observed) -> Re
                 .is_some_and(|actions| actions.iter().any(|a| a == "Deny"))
         };
         seen.guarded = binding.is_some_and(denies);
-    } else {
-        seen.guarded = true;
     }
     if seen.request.spec.protection.is_some() {
         let centres = Api::<Centre>::all(ctx.client.clone()).list(&ListParams::default()).await?;
         seen.centres = centres.iter().map(ResourceExt::name_any).collect();
     }
+    Ok(())
+}
+
+/// What the department has left, and how well it uses what it has.
+fn budget(ctx: &Ctx, department: &Department, seen: &mut Observed) {
     let namespaces = ctx.tenancy.read().of_department(&department.name_any());
     let usage = ctx.usage.of(namespaces.keys());
     let whole = DepartmentObserved {
         department: department.clone(),
         operator_namespace: ctx.namespace.clone(),
         namespaces,
-        unlabelled: Default::default(),
-        gone: Default::default(),
+        unlabelled: BTreeMap::new(),
+        gone: BTreeSet::new(),
         usage,
     };
     let ledger = department::ledger_seen(&whole);
@@ -124,7 +130,6 @@ async fn evidence(ctx: &Ctx, department: &Department, seen: &mut Observed) -> Re
         }
     }
     seen.use_of_requested = use_of_requested(department, &whole);
-    Ok(())
 }
 
 fn use_of_requested(department: &Department, seen: &DepartmentObserved) -> Result<i128, String> {
