@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde_json::json;
 use anyhow::{Context, Result, ensure};
+use serde_json::json;
 use tripod_e2e::kubectl::described;
 use tripod_e2e::lab::Lab;
 use tripod_e2e::system::{System, state_at};

@@ -1,7 +1,7 @@
 //! Objects are deleted; the data that nobody asked to delete stays.
 
-use serde_json::json;
 use anyhow::{Result, ensure};
+use serde_json::json;
 
 use crate::fixture::{CENTRES, PATIENCE, fill_volume, on_disk, packs, protect, restic, system};
 

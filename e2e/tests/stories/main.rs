@@ -1,16 +1,21 @@
 //! Stories: what people do with Tripod, and what must not happen while they do. A file a story, each with a
 //! department of its own, one after the other, in one lab of three real clusters. `make stories` runs them.
 
+mod attacks;
 mod bad_input;
+mod budget;
 mod charts;
 mod cut_link;
 mod damaged_pack;
 mod deleted_drill;
 mod fixture;
+mod gate;
 mod kept_data;
 mod killed_operator;
+mod lifecycle;
 mod lost_vault;
 mod one_cluster;
 mod power;
 mod recovery;
 mod schema;
+mod tenancy;

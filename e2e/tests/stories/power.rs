@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use serde_json::json;
 use anyhow::{Context, Result, bail, ensure};
+use serde_json::json;
 use tripod_e2e::kubectl::Kubectl;
 
 use crate::fixture::{PATIENCE, fill_volume, installation, protect, system};

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::json;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
+use serde_json::json;
 use tripod_e2e::lab::command::{output, wait_for};
 use tripod_e2e::system::System;
 
