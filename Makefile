@@ -12,6 +12,7 @@ DENY_VERSION := 0.20.2
 RELEASE := --release --locked --target $(HOST) -p tripod-manager -p tripod-e2e
 LAB := target/$(HOST)/release/lab
 DEMO := target/$(HOST)/release/demo
+BENCH := target/$(HOST)/release/bench-tenancy
 WORKLOAD = $$($(MAKE) -s --no-print-directory -C e2e/demo)
 
 .PHONY: help
@@ -58,6 +59,11 @@ workload: prerequisites ## the demonstration's workload, an OCI archive
 	@$(MAKE) -s --no-print-directory -C e2e/demo
 crds: ## write crds/yaml from the types
 	TRIPOD_WRITE_CRDS=1 cargo test --quiet --locked -p tripod-crds --test yaml
+
+.PHONY: bench-tenancy
+# FEW="--departments 20 --systems 5 --quiet-seconds 20" is over in two minutes; without it, an hour may pass.
+bench-tenancy: image ## a thousand departments with ten systems each, on a cluster of their own
+	@$(BENCH) --image $(IMAGE_ARCHIVE) $(FEW)
 
 .PHONY: test lint unit charts-test stories deny
 test: lint unit deny charts-test stories ## everything

@@ -235,7 +235,7 @@ mod tests {
     fn a_name_with_spaces_and_parentheses_is_read_right() {
         let stat = "42 (a (b) c) S 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2";
         assert_eq!(parse_stat(stat), Some(('S', 987_654)));
-        assert_eq!(parse_ticks(stat), Some(7 + 8));
+        assert_eq!(parse_ticks(stat), Some(5 + 6));
     }
 
     #[test]
