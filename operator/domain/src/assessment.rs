@@ -27,6 +27,8 @@ pub struct Evidence<'a> {
     pub namespace: Result<String, String>,
     /// Names of all centres.
     pub centres: BTreeSet<String>,
+    /// The centre that the system runs at: a copy there survives nothing.
+    pub here: String,
 }
 
 /// All checks, in the order in which they are shown.
@@ -107,10 +109,11 @@ fn form_complete(evidence: &Evidence<'_>) -> Finding {
     let spec = &evidence.request.spec;
     let level = spec.system.security_level;
     let mut missing = Vec::new();
-    if level >= 2 && spec.system.filing_number.is_none() {
+    let lacks = |text: Option<&String>| text.is_none_or(|t| t.trim().is_empty());
+    if level >= 2 && lacks(spec.system.filing_number.as_ref()) {
         missing.push("spec.system.filingNumber");
     }
-    if level >= 3 && spec.basis.technical_plan.is_none() {
+    if level >= 3 && lacks(spec.basis.technical_plan.as_ref()) {
         missing.push("spec.basis.technicalPlan");
     }
     if let Err(message) = crate::term::parse(&spec.term) {
@@ -166,7 +169,8 @@ fn recovery_level_covered(evidence: &Evidence<'_>) -> Finding {
     let spec = &evidence.request.spec;
     let (level, mode) = (spec.recovery_level, spec.protection.as_ref());
     let objectives = mode.map_or(&[][..], |p| &p.objectives);
-    let centres: BTreeSet<&String> = objectives.iter().map(|o| &o.centre).collect();
+    let others = objectives.iter().map(|o| &o.centre).filter(|centre| **centre != evidence.here);
+    let centres: BTreeSet<&String> = others.collect();
     if let Some((i, unknown)) =
         objectives.iter().enumerate().find(|(_, o)| !evidence.centres.contains(&o.centre))
     {
@@ -176,6 +180,17 @@ fn recovery_level_covered(evidence: &Evidence<'_>) -> Finding {
             format!("{field}: there is no centre {}; there are {known}", unknown.centre),
             format!("{field}：没有中心 {}；现有 {known}", unknown.centre),
         );
+    }
+    let security = spec.system.security_level;
+    let least = if security >= 4 { 4 } else if security == 3 { 3 } else { 1 };
+    if level < least || level > 5 {
+        return failed(
+            format!("spec.recoveryLevel: {level}; security level {security} needs {least} at the least, and 6 (no loss at all) is not to be had from copies"),
+            format!("spec.recoveryLevel：{level}；等保 {security} 级至少为 {least}，且异步副本无法达到 6 级"),
+        );
+    }
+    if mode.is_some_and(|p| !p.include.objects && !p.include.volumes && p.include.buckets.is_empty()) {
+        return failed("spec.protection.include: nothing is protected", "spec.protection.include：未包含任何内容");
     }
     let needs = [
         (

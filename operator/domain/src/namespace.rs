@@ -13,6 +13,8 @@ use crate::tenancy::{self, APPLIED, DEPARTMENT, ENDED, GRANT, Grant, NODE_POOL, 
 
 /// Annotation of a namespace that was there before Tripod.
 pub const ADOPTED: &str = "tripod.cloud/adopted";
+/// Label of the namespaces of the platform's ingress controllers: `true`.
+pub const INGRESS: &str = "tripod.cloud/ingress";
 /// Annotation of a namespace whose workloads are scaled to zero.
 pub const SCALED: &str = "tripod.cloud/scaled-to-zero";
 
@@ -157,9 +159,9 @@ pub fn children(
         "labels": {DEPARTMENT: name, "app.kubernetes.io/managed-by": "tripod"}})
     };
     let mut objects = vec![
-        // A quota on requests refuses pods that ask for nothing: they ask for this.
+        // A quota on requests refuses pods that ask for nothing: they ask for this. Asking for zero is asking for nothing.
         json!({"apiVersion": "v1", "kind": "LimitRange", "metadata": meta("tripod-defaults"), "spec": {"limits": [{
-            "type": "Container", "defaultRequest": {"cpu": "50m", "memory": "64Mi"},
+            "type": "Container", "min": {"cpu": "1m", "memory": "1Mi"}, "defaultRequest": {"cpu": "50m", "memory": "64Mi"},
             "default": {"cpu": "1", "memory": "512Mi"}}]}}),
         json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": meta("tripod-walls"),
             "spec": walls(department.spec.zone)}),
@@ -245,7 +247,7 @@ fn subject(member: &Member) -> Value {
     }
 }
 
-/// Nothing in, nothing out; then the holes: each other, names, and the zone's own.
+/// Nothing in, nothing out; then the holes: each other, ingress controllers, names, and the zone's own.
 fn walls(zone: Zone) -> Value {
     let private = json!(["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"]);
     let mut egress = vec![
@@ -264,7 +266,7 @@ fn walls(zone: Zone) -> Value {
         egress.push(json!({"to": peers, "ports": [{"port": 443, "protocol": "TCP"}]}));
     }
     json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress"],
-        "ingress": [{"from": [{"podSelector": {}}]}], "egress": egress})
+        "ingress": [{"from": [{"podSelector": {}}, {"namespaceSelector": {"matchLabels": {INGRESS: "true"}}}]}], "egress": egress})
 }
 
 /// The account that movers run as, the one that recovery points are read with, and the way to the gateway. Only where

@@ -45,6 +45,8 @@ pub struct Observed {
     pub alike: Vec<String>,
     pub use_of_requested: Result<i128, String>,
     pub centres: BTreeSet<String>,
+    /// The operator's own centre.
+    pub here: String,
     /// The definition of requests itself is being deleted: nobody asked for the system's end.
     pub definition_goes: bool,
 }
@@ -112,6 +114,11 @@ pub fn decide(seen: &Observed, now: Timestamp) -> Plan {
     let (class, required) = approvals::class(&seen.request, &seen.classes);
     plan.class = class.map(ResourceExt::name_any);
     plan.required = required;
+    // A system that was given up before its term was over is asked for anew.
+    let given_up = |grant: &Grant| ours.is_some_and(|n| n.ended_at().is_some()) && term::end(grant) > now;
+    if plan.grant.as_ref().is_some_and(given_up) {
+        plan.grant = None;
+    }
     if plan.grant.as_ref().is_some_and(|grant| grant.spec_hash == plan.hash) {
         plan.checks = seen.request.status.as_ref().map(|s| s.checks.clone()).unwrap_or_default();
     } else {
@@ -155,6 +162,7 @@ fn evidence<'a>(seen: &'a Observed, department: &'a Department) -> Evidence<'a> 
         use_of_requested: seen.use_of_requested.clone(),
         namespace,
         centres: seen.centres.clone(),
+        here: seen.here.clone(),
     }
 }
 
@@ -241,7 +249,7 @@ fn control(seen: &Observed, grant: &Grant, namespace: &Namespace, now: Timestamp
     }
     // Applied once a grant: from then on the department may change it.
     let policy = json!({"apiVersion": "tripod.cloud/v1alpha1", "kind": "BackupPolicy",
-        "metadata": {"name": request.get(..36).unwrap_or(&request), "namespace": name,
+        "metadata": {"name": request.get(..36).unwrap_or(&request).trim_end_matches('-'), "namespace": name,
             "labels": {DEPARTMENT: owner}},
         "spec": protection});
     vec![

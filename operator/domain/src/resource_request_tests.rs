@@ -43,6 +43,7 @@ fn seen() -> Observed {
         alike: Vec::new(),
         use_of_requested: Err("no reading".into()),
         centres: BTreeSet::from(["same-city".into()]),
+        here: "production".into(),
         definition_goes: false,
     }
 }
@@ -177,6 +178,23 @@ fn the_end_is_written_down_before_the_request_goes() {
     // Clean-up needs no valid department.
     seen.department = None;
     assert_eq!(decide(&seen, at(5)).steps, [Step::RemoveFinalizer]);
+}
+
+#[test]
+fn what_was_given_up_is_asked_for_anew() {
+    let mut seen = seen();
+    seen.approvals = ["a", "b"].map(|who| approval(&seen.request, who)).to_vec();
+    let plan = decide(&seen, at(0));
+    let mut namespace = provisioned(&seen, &plan);
+    namespace.annotations.insert(ENDED.into(), at(5).to_string());
+    provision(&mut seen, &plan);
+    seen.system = System::Ours(namespace);
+    let approvals = std::mem::take(&mut seen.approvals);
+    assert!(decide(&seen, at(6)).steps.is_empty(), "the approval was for what is gone");
+    assert!(reasons(&seen, at(6)).contains(&("Ready".into(), "AwaitingApproval".into())));
+    seen.approvals = approvals;
+    let [Step::PatchNamespace { patch, .. }] = &decide(&seen, at(6)).steps[..] else { panic!("not granted") };
+    assert_eq!(patch["metadata"]["annotations"][ENDED], Value::Null);
 }
 
 #[test]

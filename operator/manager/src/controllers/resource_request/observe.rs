@@ -47,6 +47,7 @@ pub(super) async fn observe(ctx: &Ctx, object: &ResourceRequest) -> Result<Obser
         alike: Vec::new(),
         use_of_requested: Err("nothing runs yet".to_owned()),
         centres: BTreeSet::new(),
+        here: ctx.centre.clone(),
         definition_goes: false,
     };
     if deleting {
