@@ -11,6 +11,7 @@ pub mod conditions;
 pub mod department;
 pub mod disaster_recovery_drill;
 pub mod duration;
+pub mod explain;
 pub mod ledger;
 pub mod manifest;
 pub mod namespace;
