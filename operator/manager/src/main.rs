@@ -1,5 +1,6 @@
 //! The `tripod` binary: the operator, the mover, and a few commands for people.
 
+mod cli;
 mod context;
 mod controllers;
 mod gateway;
@@ -54,10 +55,15 @@ enum Command {
         #[arg(long)]
         system: String,
     },
+    #[command(flatten)]
+    People(cli::People),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    if cli::is_plugin() {
+        return cli::run(cli::Plugin::parse().command).await;
+    }
     let arguments = Arguments::parse();
     telemetry::start_logs(matches!(arguments.log_format, LogFormat::Json));
     if rustls::crypto::ring::default_provider().install_default().is_err() {
@@ -66,6 +72,7 @@ async fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Operator(arguments) => operator::run(arguments).await,
         Command::Mover(arguments) => return mover::run(arguments).await,
+        Command::People(command) => return cli::run(command).await,
         Command::Crds { directory } => crds(directory.as_deref()),
         Command::VaultPassword { key_file, system } => vault_password(&key_file, &system),
     };
@@ -96,4 +103,14 @@ fn vault_password(key_file: &Path, system: &str) -> anyhow::Result<()> {
     let key = vault::MasterKey::new(&std::fs::read(key_file)?)?;
     println!("{}", key.repository_password(system));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn arguments_are_consistent() {
+        super::Arguments::command().debug_assert();
+    }
 }
