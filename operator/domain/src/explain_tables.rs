@@ -9,6 +9,7 @@ use tripod_crds::{Department, ResourceRequest};
 use super::{Line, Row, Section, UNKNOWN, fact, phase_meaning, zone_name};
 use crate::conditions;
 use crate::quantity;
+use crate::tenancy;
 
 /// Headings of [`request_row`]; the age is the last.
 pub const REQUEST_COLUMNS: [&str; 10] =
@@ -74,7 +75,7 @@ pub fn age(created: Timestamp, now: Timestamp) -> String {
 /// A department: who and how it is, its budget resource by resource, and its systems.
 #[must_use]
 pub fn department(department: &Department, requests: &[ResourceRequest]) -> Vec<Section> {
-    vec![identity(department), budget(department), systems(requests)]
+    vec![identity(department), budget(department), systems(department, requests)]
 }
 
 fn identity(department: &Department) -> Section {
@@ -99,6 +100,14 @@ fn identity(department: &Department) -> Section {
         fact("Cloud chief", "云长", spec.cloud_chief.as_ref().map_or_else(|| Line::same(UNKNOWN), chief)),
         fact("Suspension", "暂停", suspension),
     ];
+    // Those that were adopted, or whose request is gone, are in no request: the count tells that there are more.
+    if let Some(count) = department.status.as_ref().and_then(|status| status.systems) {
+        rows.push(fact(
+            "Namespaces",
+            "命名空间",
+            Line::new(format!("{count} besides the home"), format!("主命名空间之外 {count} 个")),
+        ));
+    }
     rows.extend(attention(department));
     Section {
         title: Line::new(
@@ -183,15 +192,16 @@ fn budget(department: &Department) -> Section {
     Section::new("Budget", "预算", rows)
 }
 
-fn systems(requests: &[ResourceRequest]) -> Section {
-    if requests.is_empty() {
-        return Section::new(
-            "Systems",
-            "系统",
-            vec![Row::Cells(vec![Line::new("none is asked for", "暂无申请")])],
-        );
+fn systems(department: &Department, requests: &[ResourceRequest]) -> Section {
+    let mut sorted: Vec<&ResourceRequest> = requests.iter().collect();
+    sorted.sort_by_key(|request| request.name_any());
+    let mut rows: Vec<Row> = sorted.into_iter().map(system).collect();
+    rows.extend(without_request(department, requests));
+    if rows.is_empty() {
+        rows.push(Row::Cells(vec![Line::new("none", "无")]));
+        return Section::new("Systems", "系统", rows);
     }
-    let mut rows = vec![Row::Cells(vec![
+    let headings = Row::Cells(vec![
         Line::new("NAMESPACE", "命名空间"),
         Line::new("REQUEST", "申请"),
         Line::new("PHASE", "阶段"),
@@ -199,22 +209,43 @@ fn systems(requests: &[ResourceRequest]) -> Section {
         Line::new("MEMORY", "内存"),
         Line::new("TERM", "期限"),
         Line::new("ENDS", "到期"),
-    ])];
-    let mut sorted: Vec<&ResourceRequest> = requests.iter().collect();
-    sorted.sort_by_key(|request| request.name_any());
-    for request in sorted {
-        let status = request.status.clone().unwrap_or_default();
-        rows.push(Row::Cells(vec![
-            Line::same(status.namespace.clone().unwrap_or_else(|| UNKNOWN.to_owned())),
-            Line::same(request.name_any()),
-            status.phase.map_or_else(|| Line::same(UNKNOWN), |phase| phase_meaning(phase).0),
-            Line::same(in_force_and_asked(request, "cpu")),
-            Line::same(in_force_and_asked(request, "memory")),
-            Line::same(&request.spec.term),
-            Line::same(status.term.map_or_else(|| UNKNOWN.to_owned(), |term| day(term.ends_at.0))),
-        ]));
-    }
+    ]);
+    rows.insert(0, headings);
     Section::new("Systems", "系统", rows)
+}
+
+fn system(request: &ResourceRequest) -> Row {
+    let status = request.status.clone().unwrap_or_default();
+    Row::Cells(vec![
+        Line::same(status.namespace.unwrap_or_else(|| UNKNOWN.to_owned())),
+        Line::same(request.name_any()),
+        status.phase.map_or_else(|| Line::same(UNKNOWN), |phase| phase_meaning(phase).0),
+        Line::same(in_force_and_asked(request, "cpu")),
+        Line::same(in_force_and_asked(request, "memory")),
+        Line::same(&request.spec.term),
+        Line::same(status.term.map_or_else(|| UNKNOWN.to_owned(), |term| day(term.ends_at.0))),
+    ])
+}
+
+/// Where the budget goes besides: namespaces that were adopted, whose request was deleted, or the home itself.
+fn without_request<'a>(
+    department: &'a Department,
+    requests: &'a [ResourceRequest],
+) -> impl Iterator<Item = Row> + 'a {
+    let name = department.name_any();
+    let has_request = move |namespace: &str| {
+        requests.iter().any(|request| tenancy::system(&name, &request.name_any()) == namespace)
+    };
+    let ledger = department.status.iter().flat_map(|status| &status.ledger);
+    let besides =
+        ledger.filter(move |(namespace, entry)| !has_request(namespace) && !entry.reserved.is_empty());
+    besides.map(|(namespace, entry)| {
+        let dash = || Line::same(UNKNOWN);
+        let reserved = |what| Line::same(amount(&entry.reserved, what));
+        let cells =
+            vec![Line::same(namespace), dash(), dash(), reserved("cpu"), reserved("memory"), dash(), dash()];
+        Row::Cells(cells)
+    })
 }
 
 /// `8`, or `8→12` while a change waits.

@@ -226,7 +226,19 @@ fn a_change_shows_what_grows_and_what_goes() {
         assert!(en.contains(row), "{row}\n{en}");
     }
     assert!(zh.contains("Provisioned（已开通） | 系统命名空间可用\n"), "{zh}");
-    let table = said(&super::department(&department(), std::slice::from_ref(&request))).0;
+    let mut department = department();
+    department.status = Some(
+        serde_json::from_value(json!({"ledger": {"dept-health": {"reserved": {}},
+        "health-registration": {"reserved": {"requests.cpu": "4"}},
+        "adopted": {"reserved": {"requests.cpu": "2"}}}}))
+        .unwrap(),
+    );
+    let table = said(&super::department(&department, std::slice::from_ref(&request))).0;
+    // What has no request takes of the budget all the same.
+    assert!(
+        table.ends_with("adopted | - | - | 2 | - | - | -\n") && !table.contains("dept-health |"),
+        "{table}"
+    );
     assert!(
         table.contains("health-registration | registration | Provisioned | 4→8 | 32Gi | 365d | -\n"),
         "{table}"
@@ -259,7 +271,7 @@ fn the_unknown_is_a_dash_and_never_a_zero() {
     assert_eq!(row(&department, "requests.cpu"), "requests.cpu | 64 | - | - | - | - | ");
     assert_eq!(row(&department, "Attention"), "Attention | the operator has not looked at it yet");
     department.status = Some(
-        serde_json::from_value(json!({"observedGeneration": 1, "budget": {
+        serde_json::from_value(json!({"observedGeneration": 1, "systems": 3, "budget": {
             "requests.cpu": {"budget": "64", "committed": "68", "requested": "20500m"},
             "requests.memory": {"budget": "256Gi", "committed": "32Gi", "used": "100Mi"}},
             "conditions": [
@@ -269,6 +281,7 @@ fn the_unknown_is_a_dash_and_never_a_zero() {
     );
     assert_eq!(row(&department, "requests.cpu"), "requests.cpu | 64 | 68 | 20500m | - | 0 | OVER by 4");
     assert_eq!(row(&department, "requests.memory"), "requests.memory | 256Gi | 32Gi | - | 100Mi | 224Gi | ");
+    assert_eq!(row(&department, "Namespaces"), "Namespaces | 3 besides the home");
     assert_eq!(row(&department, "Attention"), "Attention | WithinBudget: OverCommitted: too much");
     let unseen = request_row(&request(), now());
     assert_eq!(
