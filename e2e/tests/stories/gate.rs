@@ -70,7 +70,7 @@ fn a_release_becomes_a_namespace_and_ends() -> Result<()> {
 
     // A change takes effect when it is approved, and not before; a large one needs two.
     install(&zhang, "40")?;
-    says(&kubectl, &REQUEST, "Ready", "AwaitingApproval", &["0 of 2", "The grant before it stays in force"])?;
+    says(&kubectl, &REQUEST, "Ready", "AwaitingApproval", &["0 of 2", "the grant before it stays in force"])?;
     chief.tripod(&["approve", "registration", "-n", HOME])?;
     says(&kubectl, &REQUEST, "Approved", "AwaitingSecondApprover", &["1 of 2", "chief@gate"])?;
     enforces(&kubectl, SYSTEM, "requests.cpu", "2")?;

@@ -164,7 +164,7 @@ fn use_is_measured(system: &System<'_>) -> Result<()> {
     wait_for("metrics", PATIENCE, || {
         let metrics = kubectl.run(&["get", "--raw", path])?;
         for wanted in [
-            "tripod_department_cpu_budget_cores{department=\"recovery\"} 4",
+            "tripod_department_cpu_budget_cores{department=\"recovery\"} 8",
             "tripod_department_cpu_requested_cores{department=\"recovery\"} 0.1",
             "tripod_department_cpu_used_cores{department=\"recovery\"}",
             "tripod_recovery_point_newest_verified_timestamp_seconds{namespace=\"recovery-registration\",policy=\"registration\",centre=\"remote\"}",

@@ -7,7 +7,7 @@ use tripod_crds::resource_request::{Approvals, CheckResult, Granted, Phase, Term
 
 use super::{Observed, Plan, System, is_assessed, is_enforced, namespace_name};
 use crate::approvals::short;
-use crate::bilingual::both;
+use crate::bilingual::{append, both};
 use crate::conditions::{self, Verdict};
 use crate::ledger;
 use crate::namespace::Namespace;
@@ -161,12 +161,11 @@ fn ready(
     }
     if !approved.holds {
         let why = if assessed.holds { approved } else { assessed };
-        let stays = if plan.grant.is_some() {
-            both(" The grant before it stays in force.", "原批准继续有效。")
-        } else {
-            String::new()
+        let message = match &plan.grant {
+            Some(_) => append(&why.message, "; the grant before it stays in force", "；原批准继续有效"),
+            None => why.message.clone(),
         };
-        return Verdict::no(why.reason.clone(), format!("{}{stays}", why.message));
+        return Verdict::no(why.reason.clone(), message);
     }
     let Some(grant) = &plan.grant else {
         return Verdict::no("Provisioning", both("approved", "已批准"));
