@@ -21,9 +21,9 @@ help: ## this list
 
 .PHONY: demo demo-quick demo-down
 demo: image ## three centres, from nothing to a drill report; run it again at will
-	@$(DEMO) --image $(IMAGE_ARCHIVE) --workload "$(WORKLOAD)"
+	@$(DEMO) --tripod $(BINARY) --image $(IMAGE_ARCHIVE) --workload "$(WORKLOAD)"
 demo-quick: image ## the same with one cluster and three stores
-	@$(DEMO) --quick --image $(IMAGE_ARCHIVE) --workload "$(WORKLOAD)"
+	@$(DEMO) --quick --tripod $(BINARY) --image $(IMAGE_ARCHIVE) --workload "$(WORKLOAD)"
 demo-down: build ## stop what the demonstrations started
 	@$(LAB) down
 	@$(LAB) --name tripod-quick down

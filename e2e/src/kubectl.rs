@@ -14,7 +14,7 @@ use crate::lab::command::{describe, output, tail, wait_for};
 #[derive(Clone, Debug)]
 pub struct Kubectl {
     pub(crate) program: PathBuf,
-    pub(crate) kubeconfig: PathBuf,
+    pub kubeconfig: PathBuf,
     pub centre: String,
 }
 

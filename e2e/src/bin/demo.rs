@@ -1,15 +1,16 @@
 //! `demo`: the story that Tripod exists for, told with real clusters and real data, from nothing to a drill report.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use serde_json::{Value, json};
-use tripod_e2e::installation::{Installation, repository};
-use tripod_e2e::kubectl::Kubectl;
+use serde_json::Value;
+use tripod_e2e::installation::{Installation, chart, repository};
+use tripod_e2e::kubectl::{Kubectl, condition};
 use tripod_e2e::lab::LabSpec;
+use tripod_e2e::lab::command::output;
 use tripod_e2e::lab::progress::Progress;
 use tripod_e2e::system::{System, state_at};
 
@@ -29,6 +30,9 @@ struct Arguments {
     /// OCI archive of the operator.
     #[arg(long)]
     image: PathBuf,
+    /// The `tripod` binary, for `kubectl tripod`.
+    #[arg(long)]
+    tripod: PathBuf,
     /// OCI archive of the workload.
     #[arg(long)]
     workload: PathBuf,
@@ -54,26 +58,66 @@ fn run(arguments: &Arguments) -> Result<()> {
     show(&production, &["-n", "tripod-system", "get", "pods"])?;
 
     let system = department(&at, &production)?;
+    gate(&system, &production, &arguments.tripod)?;
     workload(&system, &production, &arguments.workload)?;
     let point = recovery_point(&system, &production)?;
     let (kubectl, drill) = rehearsal(&system, &point)?;
 
-    title(6, "What was proved", "结论");
+    title(7, "What was proved", "结论");
     summary(&point, &drill, &report_of(&system, &drill)?);
     println!("\nThe whole story took {} s.\n", start.elapsed().as_secs());
     look_around(&at, &kubectl, drill["metadata"]["name"].as_str().unwrap_or_default(), arguments.quick)
 }
 
 fn department<'a>(at: &'a Installation, production: &Kubectl) -> Result<System<'a>> {
-    title(2, "A department with its namespace, quota and rights", "委办局：命名空间、配额与权限");
-    let system = System::ensure(at, "health")?;
+    title(2, "A department with its budget, and the home that it asks in", "委办局：预算与主命名空间");
+    let system = System::department(at, "health")?;
     show(production, &["get", "departments"])?;
-    show(production, &["-n", "health-registration", "get", "resourcequota,limitrange,networkpolicy,rolebinding"])?;
+    show(production, &["-n", "dept-health", "get", "resourcequota,limitrange,networkpolicy,rolebinding"])?;
     Ok(system)
 }
 
+/// In every cluster, since the system is to be restored there; what is shown is production's.
+fn gate(system: &System<'_>, production: &Kubectl, tripod: &Path) -> Result<()> {
+    title(3, "It asks for a system; its cloud chief approves", "项目总开关：申请、评估、云长审批");
+    let values = repository().join("e2e/demo/manifests/request.yaml").display().to_string();
+    let (chart, home) = (chart("department-request"), system.home());
+    let release = ["upgrade", "--install", "registration", &chart, "-n", &home, "-f", &values];
+    let asks = [&release[..], &["--kube-as-user", "zhang@health", "--kube-as-group", "health-admins"]].concat();
+    for cluster in &system.at.lab.spec.clusters {
+        system.at.helm(cluster, &asks)?;
+        let kubectl = system.at.kubectl(cluster)?;
+        kubectl.until("the request to be looked at", PATIENCE, &["-n", &home, "resourcerequest/registration"], |seen| {
+            let waits = seen["metadata"]["generation"] == seen["status"]["observedGeneration"];
+            ensure!(waits, "it was not looked at yet");
+            Ok(())
+        })?;
+        let people = |words: &[&str]| -> Result<String> {
+            let words = [words, &["-n", &home]].concat();
+            output(Command::new(tripod).env("KUBECONFIG", &kubectl.kubeconfig).args(&words))
+        };
+        let is_shown = cluster == &production.centre;
+        if is_shown {
+            let head = release[..4].join(" ").replace(&chart, "charts/department-request");
+            println!("[production] $ helm {head} -n {home} -f request.yaml      # as zhang@health");
+            println!("[production] $ kubectl tripod explain registration -n {home}\n{}", people(&["explain", "registration"])?);
+        }
+        let ready = kubectl.get(&["-n", &home, "resourcerequest/registration"])?;
+        if condition(&ready, "Ready").is_none_or(|c| c["status"] != "True") {
+            let said = people(&["approve", "registration", "--as", "chief@health", "--comment", "同意"])?;
+            if is_shown {
+                println!("[production] $ kubectl tripod approve registration -n {home} --comment 同意      # as chief@health\n{said}");
+            }
+        }
+        kubectl.wait("resourcerequest/registration", Some(&home), "Ready", PATIENCE)?;
+    }
+    let shown = output(Command::new(tripod).env("KUBECONFIG", &production.kubeconfig).args(["department", "health"]))?;
+    println!("[production] $ kubectl tripod department health\n{shown}");
+    Ok(())
+}
+
 fn workload(system: &System<'_>, production: &Kubectl, image: &Path) -> Result<()> {
-    title(3, "Its system: PostgreSQL on a volume, files in a bucket", "业务系统：数据库卷与对象桶");
+    title(4, "Its system: PostgreSQL on a volume, files in a bucket", "业务系统：数据库卷与对象桶");
     system.start_registration(image)?;
     let files = real_files(OBJECTS)?;
     let bytes: usize = files.iter().map(|(_, body)| body.len()).sum();
@@ -85,12 +129,12 @@ fn workload(system: &System<'_>, production: &Kubectl, image: &Path) -> Result<(
 /// The point as production shows it when every centre has proved its copy.
 fn recovery_point(system: &System<'_>, production: &Kubectl) -> Result<Value> {
     title(
-        4,
+        5,
         "A policy makes a recovery point; the other centres pull and verify it",
         "恢复点：生成、拉取与校验",
     );
-    system.protect(&json!({"include": {"buckets": [system.bucket()]}, "schedule": "*/15 * * * *", "objectives": [
-        {"centre": "same-city", "rpo": "30m"}, {"centre": "remote", "rpo": "2h"}]}))?;
+    // The request has brought it along.
+    production.wait("backuppolicy/registration", Some(&system.namespace()), "Ready", PATIENCE)?;
     let point = system.back_up()?;
     let verified = system.await_verified(&point, &["production", "same-city", "remote"], PATIENCE)?;
     show(production, &["-n", "health-registration", "get", "backuppolicies,recoverypoints"])?;
@@ -99,7 +143,7 @@ fn recovery_point(system: &System<'_>, production: &Kubectl) -> Result<Value> {
 
 /// The drill when it has ended, and the cluster that it was made in.
 fn rehearsal(system: &System<'_>, point: &Value) -> Result<(Kubectl, Value)> {
-    title(5, "A drill at the same-city centre", "同城中心演练");
+    title(6, "A drill at the same-city centre", "同城中心演练");
     let point = point["metadata"]["name"].as_str().unwrap_or_default();
     let name = format!("demo-{}", point.rsplit('-').next().unwrap_or("1"));
     let kubectl = system.start_drill(&name, "same-city", None, &System::rows_check(ROWS))?;
@@ -210,11 +254,16 @@ fn look_around(at: &Installation, drill: &Kubectl, name: &str, quick: bool) -> R
     println!("Look around:");
     println!("  export PATH={}:$PATH", folder.parent().unwrap_or(Path::new("/")).display());
     println!("  export KUBECONFIG={}", kubeconfig("production")?);
-    println!("  kubectl get centres,departments; kubectl -n health-registration get backuppolicies,recoverypoints");
+    println!(
+        "  kubectl get centres,departments; kubectl -n health-registration get backuppolicies,recoverypoints"
+    );
     println!(
         "  kubectl get --raw /api/v1/namespaces/tripod-system/services/tripod-metrics:8080/proxy/metrics | grep ^tripod_"
     );
-    println!("  KUBECONFIG={} kubectl -n health-registration get drill {name} -o yaml", kubeconfig(&drill.centre)?);
+    println!(
+        "  KUBECONFIG={} kubectl -n health-registration get drill {name} -o yaml",
+        kubeconfig(&drill.centre)?
+    );
     println!("Run it again: make {}. Stop it: make demo-down.", if quick { "demo-quick" } else { "demo" });
     println!("Read on: {}", repository().join("docs/architecture.md").canonicalize()?.display());
     Ok(())
