@@ -85,9 +85,8 @@ impl Api {
         let warnings = warnings.map(|w| String::from_utf8_lossy(w.as_bytes()).into_owned()).collect();
         let code = response.status().as_u16();
         let bytes = response.into_body().collect_bytes().await?;
-        let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| {
-            serde_json::json!({"message": String::from_utf8_lossy(&bytes).into_owned()})
-        });
+        let body = serde_json::from_slice(&bytes)
+            .unwrap_or_else(|_| serde_json::json!({"message": String::from_utf8_lossy(&bytes).into_owned()}));
         Ok(Answer { code, body, warnings })
     }
 
@@ -106,11 +105,16 @@ impl Api {
     }
 
     /// Applies an object for good.
-    pub async fn apply(&self, object: &Value) -> Result<()> {
+    pub async fn try_apply(&self, object: &Value) -> Result<Answer> {
         let place = Place::of(object)?;
         let how = PatchParams::apply("policy-cases").force();
         let request = place.request.patch(&place.name, &how, &Patch::Apply(object))?;
-        let answer = self.send(&Identity::default(), request).await?;
+        self.send(&Identity::default(), request).await
+    }
+
+    /// The same; that it is refused is an error.
+    pub async fn apply(&self, object: &Value) -> Result<()> {
+        let answer = self.try_apply(object).await?;
         ensure!(answer.succeeded(), "{object}: {} {}", answer.code, answer.words());
         Ok(())
     }
@@ -139,8 +143,9 @@ impl Api {
         let place = Place::of(object)?;
         if object["kind"] == "Department" {
             // One that has systems is only deleted when that is said to be meant.
-            let patch =
-                Patch::Merge(serde_json::json!({"metadata": {"annotations": {"tripod.cloud/on-delete": "Keep"}}}));
+            let patch = Patch::Merge(
+                serde_json::json!({"metadata": {"annotations": {"tripod.cloud/on-delete": "Keep"}}}),
+            );
             let request = place.request.patch(&place.name, &PatchParams::default(), &patch)?;
             self.send(&Identity::default(), request).await?;
         }
@@ -161,7 +166,8 @@ impl Api {
         let version: GroupVersion = api_version.parse()?;
         let resource = ApiResource::from_gvk(&version.with_kind(kind));
         let all = Request::new(DynamicObject::url_path(&resource, None));
-        let request = all.delete_collection(&DeleteParams::default(), &ListParams::default().labels(label))?;
+        let request =
+            all.delete_collection(&DeleteParams::default(), &ListParams::default().labels(label))?;
         let answer = self.send(&Identity::default(), request).await?;
         ensure!(answer.succeeded(), "{kind}: {} {}", answer.code, answer.words());
         Ok(())

@@ -50,16 +50,21 @@ impl Case {
         Ok(case)
     }
 
-    fn parse(file: String, text: &str) -> Result<Self> {
-        let mut case = Self {
-            file,
+    /// Somebody creates an object.
+    pub fn creation(object: Value) -> Self {
+        Self {
+            file: String::new(),
             expect: None,
             who: identity(SOMEBODY),
             before_as: Identity::default(),
             operation: Operation::Create,
             before: None,
-            object: Value::Null,
-        };
+            object,
+        }
+    }
+
+    fn parse(file: String, text: &str) -> Result<Self> {
+        let mut case = Self { file, ..Self::creation(Value::Null) };
         for line in text.lines().map_while(|line| line.strip_prefix("# ")) {
             match line.split_once(": ").context("a comment at the top is `key: value`")? {
                 ("as", user) => case.who.user = Some(user.to_owned()),
@@ -120,7 +125,8 @@ impl Case {
         // The door of a namespace's finalizers, and of every status, takes the whole object.
         let door = subresource.filter(|sub| !["status", "finalize"].contains(sub));
         loop {
-            let mut object = api.get(place, door).await?.with_context(|| format!("{} is gone", place.name))?;
+            let mut object =
+                api.get(place, door).await?.with_context(|| format!("{} is gone", place.name))?;
             merge(&mut object, &self.object);
             let body = serde_json::to_vec(&object)?;
             let request = match subresource {

@@ -52,7 +52,8 @@ fn scopes(spec: &Value) -> Result<Vec<Change>> {
 }
 
 fn one_less(list: &[Value]) -> Vec<(String, Value)> {
-    let without = |at: usize| list.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, v)| v.clone()).collect();
+    let without =
+        |at: usize| list.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, v)| v.clone()).collect();
     match list.len() {
         0 | 1 => Vec::new(),
         _ => list.iter().enumerate().map(|(at, item)| (item.to_string(), without(at))).collect(),
@@ -70,7 +71,9 @@ fn expressions(spec: &Value) -> Vec<Change> {
             for whole in wholes {
                 changes.push((path.clone(), format!("all of it is {whole}"), json!(whole)));
             }
-            changes.extend(expression::mutations(text).into_iter().map(|(what, m)| (path.clone(), what, json!(m))));
+            changes.extend(
+                expression::mutations(text).into_iter().map(|(what, m)| (path.clone(), what, json!(m))),
+            );
         }
     }
     changes
