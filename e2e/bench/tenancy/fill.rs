@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, TryStreamExt, future, stream};
 use kube::api::{DynamicObject, PostParams};
 use kube::{Api, Client};
 use serde::Serialize;
@@ -110,21 +110,11 @@ async fn create_requests(
     range: Range<usize>,
 ) -> Result<()> {
     let mut missing: BTreeSet<String> = range.map(|index| home(&department_name(index))).collect();
-    let (patience, user) = (bench.deadline, &bench.user);
-    let arriving = stream::poll_fn(|context| homes.poll_recv(context)).map(Ok);
-    let wanted = arriving.try_filter_map(|home| {
-        let ours = missing.remove(&home);
-        let last = missing.is_empty();
-        async move { anyhow::Ok(ours.then_some((home, last))) }
-    });
-    // The last home ends the stream: the channel itself stays open for the next range.
-    let mut ended = false;
-    let wanted = wanted.try_take_while(move |(_, last)| {
-        let go_on = !ended;
-        ended = *last;
-        async move { Ok(go_on) }
-    });
-    let creating = wanted.try_for_each_concurrent(Some(AT_ONCE / 4), |(home, _)| async move {
+    let (patience, user, count) = (bench.deadline, &bench.user, missing.len());
+    let arriving = stream::poll_fn(|context| homes.poll_recv(context));
+    // So many and no more: the channel stays open for the next range.
+    let wanted = arriving.filter(|home| future::ready(missing.remove(home))).take(count).map(anyhow::Ok);
+    let creating = wanted.try_for_each_concurrent(Some(AT_ONCE / 4), |home| async move {
         let api: Api<DynamicObject> =
             Api::namespaced_with(bench.client.clone(), &home, &resource("ResourceRequest"));
         let department = home.trim_start_matches("dept-");

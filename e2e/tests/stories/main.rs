@@ -4,6 +4,7 @@
 mod attacks;
 mod bad_input;
 mod budget;
+mod budget_campaign;
 mod charts;
 mod cut_link;
 mod damaged_pack;
@@ -15,7 +16,9 @@ mod killed_operator;
 mod lifecycle;
 mod lost_vault;
 mod one_cluster;
+mod policies;
 mod power;
 mod recovery;
+mod scale;
 mod schema;
 mod tenancy;

@@ -60,7 +60,7 @@ fn one_cluster_with_three_stores_is_whole() -> Result<()> {
 }
 
 /// A name for a lab beside another: one whose addresses, which follow from the name, are not the other's.
-fn neighbour(name: &str) -> Result<String> {
+pub fn neighbour(name: &str) -> Result<String> {
     let taken = Layout::new(name)?.host_address();
     for suffix in 1..10 {
         let other = format!("{name}-{suffix}");
