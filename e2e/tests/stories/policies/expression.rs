@@ -84,7 +84,9 @@ impl Walk<'_> {
         if self.text[open..].starts_with('[') && !indexed && parts.len() > 1 {
             self.one_less(&parts);
         }
-        parts.into_iter().for_each(|part| self.expression(part));
+        for part in parts {
+            self.expression(part);
+        }
     }
 
     /// Leaves out each part with the separator beside it. A text in a sum of texts only makes it readable.

@@ -25,6 +25,8 @@ const SUSPENSION: &str = "tripod.cloud/suspension";
 const SOON: Duration = Duration::from_secs(20);
 /// Enough for namespaces to be emptied.
 const GONE: Duration = Duration::from_mins(2);
+/// Between two looks at what others have to do.
+const PAUSE: Duration = Duration::from_millis(100);
 /// Requests under way at a time.
 const WIDTH: usize = 8;
 
@@ -122,7 +124,7 @@ impl Trial {
             if Instant::now() > deadline {
                 return Ok(Some(format!("{}: {} {}", case.file, answer.code, answer.words())));
             }
-            tokio::task::yield_now().await;
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -181,7 +183,7 @@ impl Trial {
                 return Ok(());
             }
             ensure!(Instant::now() < deadline, "mutants are not in force after {} s", SOON.as_secs());
-            tokio::task::yield_now().await;
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -257,7 +259,7 @@ impl Trial {
                     place.name,
                     GONE.as_secs()
                 );
-                tokio::task::yield_now().await;
+                tokio::time::sleep(PAUSE).await;
             }
         }
         Ok(())
