@@ -31,7 +31,7 @@ impl<'a> System<'a> {
     pub fn ensure(at: &'a Installation, department: &'a str) -> Result<Self> {
         let system = Self::department(at, department)?;
         let class = json!({"apiVersion": "tripod.cloud/v1alpha1", "kind": "RequestClass", "metadata": {"name": "lab"},
-            "spec": {"approvals": 0, "upTo": {"requests.cpu": "4", "requests.memory": "8Gi", "requests.storage": "20Gi"}}});
+            "spec": {"approvals": 0, "securityLevel": 2, "upTo": {"requests.cpu": "4", "requests.memory": "8Gi", "requests.storage": "20Gi"}}});
         for cluster in &at.lab.spec.clusters {
             let kubectl = at.kubectl(cluster)?;
             kubectl.apply(&class.to_string())?;

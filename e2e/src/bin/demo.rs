@@ -83,15 +83,21 @@ fn gate(system: &System<'_>, production: &Kubectl, tripod: &Path) -> Result<()> 
     let values = repository().join("e2e/demo/manifests/request.yaml").display().to_string();
     let (chart, home) = (chart("department-request"), system.home());
     let release = ["upgrade", "--install", "registration", &chart, "-n", &home, "-f", &values];
-    let asks = [&release[..], &["--kube-as-user", "zhang@health", "--kube-as-group", "health-admins"]].concat();
+    let asks =
+        [&release[..], &["--kube-as-user", "zhang@health", "--kube-as-group", "health-admins"]].concat();
     for cluster in &system.at.lab.spec.clusters {
         system.at.helm(cluster, &asks)?;
         let kubectl = system.at.kubectl(cluster)?;
-        kubectl.until("the request to be looked at", PATIENCE, &["-n", &home, "resourcerequest/registration"], |seen| {
-            let waits = seen["metadata"]["generation"] == seen["status"]["observedGeneration"];
-            ensure!(waits, "it was not looked at yet");
-            Ok(())
-        })?;
+        kubectl.until(
+            "the request to be looked at",
+            PATIENCE,
+            &["-n", &home, "resourcerequest/registration"],
+            |seen| {
+                let waits = seen["metadata"]["generation"] == seen["status"]["observedGeneration"];
+                ensure!(waits, "it was not looked at yet");
+                Ok(())
+            },
+        )?;
         let people = |words: &[&str]| -> Result<String> {
             let words = [words, &["-n", &home]].concat();
             output(Command::new(tripod).env("KUBECONFIG", &kubectl.kubeconfig).args(&words))
@@ -100,18 +106,25 @@ fn gate(system: &System<'_>, production: &Kubectl, tripod: &Path) -> Result<()> 
         if is_shown {
             let head = release[..4].join(" ").replace(&chart, "charts/department-request");
             println!("[production] $ helm {head} -n {home} -f request.yaml      # as zhang@health");
-            println!("[production] $ kubectl tripod explain registration -n {home}\n{}", people(&["explain", "registration"])?);
+            println!(
+                "[production] $ kubectl tripod explain registration -n {home}\n{}",
+                people(&["explain", "registration"])?
+            );
         }
         let ready = kubectl.get(&["-n", &home, "resourcerequest/registration"])?;
         if condition(&ready, "Ready").is_none_or(|c| c["status"] != "True") {
             let said = people(&["approve", "registration", "--as", "chief@health", "--comment", "同意"])?;
             if is_shown {
-                println!("[production] $ kubectl tripod approve registration -n {home} --comment 同意      # as chief@health\n{said}");
+                println!(
+                    "[production] $ kubectl tripod approve registration -n {home} --comment 同意      # as chief@health\n{said}"
+                );
             }
         }
         kubectl.wait("resourcerequest/registration", Some(&home), "Ready", PATIENCE)?;
     }
-    let shown = output(Command::new(tripod).env("KUBECONFIG", &production.kubeconfig).args(["department", "health"]))?;
+    let shown = output(
+        Command::new(tripod).env("KUBECONFIG", &production.kubeconfig).args(["department", "health"]),
+    )?;
     println!("[production] $ kubectl tripod department health\n{shown}");
     Ok(())
 }

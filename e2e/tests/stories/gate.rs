@@ -4,41 +4,31 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 use tripod_e2e::installation::chart;
 
-use crate::fixture::PATIENCE;
-use crate::tenancy::{Person, department, enforces, pod, refused, says, sleeper};
+use crate::fixture::{PATIENCE, installation};
+use crate::tenancy::{Person, department, enforces, of_level_3, pod, refused, request, says, sleeper};
 
 const HOME: &str = "dept-gate";
 const SYSTEM: &str = "gate-registration";
 const REQUEST: [&str; 3] = ["-n", HOME, "resourcerequest/registration"];
 
-/// The words of `helm upgrade --install` for a system with so many cores.
-fn release(cpu: &str) -> Vec<String> {
-    let set = |text: &str| ["--set-string".to_owned(), text.to_owned()];
-    let mut words: Vec<String> =
-        ["upgrade", "--install", "registration", &chart("department-request"), "-n", HOME]
-            .map(ToOwned::to_owned)
-            .to_vec();
-    for text in [
-        "requester=zhang@gate",
-        "system.displayName=预约挂号（门诊）",
-        "system.filingNumber=11010-2026-1",
-        "system.owner=zhang@gate",
-        "system.buildMode=New",
-        "basis.letter=卫信函〔2026〕12号",
-        "basis.purpose=全区预约挂号统一平台",
-        "term=365d",
-        "resources.requests\\.memory=2Gi",
-    ] {
-        words.extend(set(text));
-    }
-    words.extend(set(&format!("resources.requests\\.cpu={cpu}")));
-    words.extend(["--set", "system.securityLevel=2", "--set", "recoveryLevel=1"].map(ToOwned::to_owned));
-    words
-}
-
+/// `helm upgrade --install` for a system with so many cores.
 fn install(person: &Person, cpu: &str) -> Result<String> {
-    let words = release(cpu);
-    person.helm(&words.iter().map(String::as_str).collect::<Vec<_>>())
+    let resources = json!({"requests.cpu": cpu, "requests.memory": "2Gi"});
+    let mut asked = of_level_3(request("gate", "registration", &resources));
+    // The chart's values are the spec, and nothing else.
+    let file = installation()?.lab.data().join("gate-values.json");
+    std::fs::write(&file, asked["spec"].take().to_string())?;
+    let chart = chart("department-request");
+    person.helm(&[
+        "upgrade",
+        "--install",
+        "registration",
+        &chart,
+        "-n",
+        HOME,
+        "-f",
+        &file.display().to_string(),
+    ])
 }
 
 #[test]

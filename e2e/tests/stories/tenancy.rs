@@ -120,6 +120,16 @@ pub fn request(department: &str, name: &str, resources: &Value) -> Value {
             "basis": {"letter": "卫信函〔2026〕12号", "purpose": "全区预约挂号统一平台"}, "resources": resources}})
 }
 
+/// The same request for a system of 等保 level 3, with all that this needs. No class without approvals takes it.
+pub fn of_level_3(mut request: Value) -> Value {
+    let spec = &mut request["spec"];
+    spec["system"]["securityLevel"] = json!(3);
+    spec["basis"]["technicalPlan"] = json!("档案室 2026-12-03");
+    spec["recoveryLevel"] = json!(3);
+    spec["protection"] = json!({"schedule": "0 3 * * *", "objectives": [{"centre": "remote", "rpo": "48h"}]});
+    request
+}
+
 /// Waits until a condition has a reason and its message these words; returns the object.
 pub fn says(kubectl: &Kubectl, object: &[&str], kind: &str, reason: &str, words: &[&str]) -> Result<Value> {
     kubectl.until(&format!("{object:?} to say {kind} {reason}"), PATIENCE, object, |seen| {

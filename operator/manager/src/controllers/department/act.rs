@@ -123,21 +123,30 @@ pub(in crate::controllers) async fn patch_namespace(
     Ok(())
 }
 
-/// Compare-and-swap: only if the department, and so its budget, is what was read.
+/// Compare-and-swap: only if the department, and so its budget, is what was read. A merge patch against exactly that:
+/// server-side apply leaves `null` where the last entry of a map goes, which the schema refuses.
 async fn write_ledger(ctx: &Ctx, department: &Department, ledger: &Ledger) -> Result<(), kube::Error> {
-    let entries: serde_json::Map<String, Value> = ledger
-        .iter()
-        .map(|(name, e)| {
-            (name.clone(), json!({"reserved": ledger::write(&e.reserved), "promise": e.promise}))
-        })
-        .collect();
+    let mut entries = serde_json::Map::new();
+    for (name, before) in department.status.iter().flat_map(|s| &s.ledger) {
+        let gone = before.reserved.keys().map(|resource| (resource.clone(), Value::Null));
+        let kept = ledger.contains_key(name);
+        let entry =
+            if kept { json!({"reserved": gone.collect::<serde_json::Map<_, _>>()}) } else { Value::Null };
+        entries.insert(name.clone(), entry);
+    }
+    for (name, entry) in ledger {
+        let target = entries.entry(name.clone()).or_insert_with(|| json!({"reserved": {}}));
+        target["promise"] = json!(entry.promise);
+        for (resource, amount) in ledger::write(&entry.reserved) {
+            target["reserved"][resource] = json!(amount);
+        }
+    }
     let name = department.name_any();
-    let patch = json!({"apiVersion": "tripod.cloud/v1alpha1", "kind": "Department",
-        "metadata": {"name": name, "uid": department.metadata.uid, "resourceVersion": department.metadata.resource_version},
+    let patch = json!({"metadata": {"uid": department.metadata.uid, "resourceVersion": department.metadata.resource_version},
         "status": {"ledger": entries}});
-    let parameters = PatchParams::apply(LEDGER_MANAGER).force();
+    let parameters = PatchParams { field_manager: Some(LEDGER_MANAGER.to_owned()), ..PatchParams::default() };
     let api: Api<Department> = Api::all(ctx.client.clone());
-    api.patch_status(&name, &parameters, &Patch::Apply(patch)).await.map(drop)
+    api.patch_status(&name, &parameters, &Patch::Merge(patch)).await.map(drop)
 }
 
 /// Only if the quota is as it was read, or is not there if it was not.
