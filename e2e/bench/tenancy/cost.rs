@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::Bench;
 use crate::fill::settle;
 use crate::manifests::{department_name, resource};
-use crate::meter::Interval;
+use crate::meter::{Interval, OPERATOR};
 
 /// Changes that are averaged over: processor time is told in hundredths of a second.
 const CHANGES: usize = 20;
@@ -30,7 +30,7 @@ pub struct Rest {
 impl Rest {
     /// Percent of one processor.
     pub fn operator_percent(&self) -> f64 {
-        100.0 * self.during.cpu_of(crate::meter::OPERATOR) / self.during.seconds
+        100.0 * self.during.cpu_of(OPERATOR) / self.during.seconds
     }
 
     pub fn writes_per_minute(&self) -> f64 {
@@ -43,7 +43,6 @@ impl Rest {
 pub struct Change {
     pub departments: usize,
     pub operator_milliseconds: f64,
-    pub api_server_milliseconds: f64,
     /// Of the API server, the edit itself not counted.
     pub reads: f64,
     pub writes: f64,
@@ -106,14 +105,13 @@ pub async fn change(bench: &Bench, rest: &Rest) -> Result<Change> {
 fn average(rest: &Rest, during: &Interval, mut times: Vec<Duration>) -> Change {
     let count = times.len() as f64;
     let length = during.seconds / rest.during.seconds;
-    let milliseconds = |who: &str| 1000.0 * (during.cpu_of(who) - rest.during.cpu_of(who) * length) / count;
+    let cpu = during.cpu_of(OPERATOR) - rest.during.cpu_of(OPERATOR) * length;
     let more =
         |during: u64, rest: u64, own: f64| ((during as f64 - rest as f64 * length) / count - own).max(0.0);
     times.sort();
     Change {
         departments: rest.departments,
-        operator_milliseconds: milliseconds(crate::meter::OPERATOR),
-        api_server_milliseconds: milliseconds("kube-apiserver"),
+        operator_milliseconds: 1000.0 * cpu / count,
         reads: more(during.reads, rest.during.reads, 0.0),
         writes: more(during.writes, rest.during.writes, 1.0),
         milliseconds: 1000.0 * times[times.len() / 2].as_secs_f64(),

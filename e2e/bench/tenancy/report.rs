@@ -106,7 +106,6 @@ impl Report {
         for change in &self.changes {
             writeln!(out, "One budget edit among {} departments", change.departments)?;
             writeln!(out, "  {:<34} {:>9.1} ms", "operator CPU", change.operator_milliseconds)?;
-            writeln!(out, "  {:<34} {:>9.1} ms", "kube-apiserver CPU", change.api_server_milliseconds)?;
             writeln!(out, "  {:<34} {:>9.1}", "reads from the API server", change.reads)?;
             writeln!(out, "  {:<34} {:>9.1}", "writes to the API server", change.writes)?;
             writeln!(out, "  {:<34} {:>9.0} ms", "until Ready (median)", change.milliseconds)?;

@@ -166,10 +166,12 @@ fn read_quota(object: &Value) -> Result<Quota> {
     })
 }
 
-/// What the containers ask for; nothing when the pod has ended.
+/// What the containers ask for; nothing when the pod has ended, or is being deleted and has had its time: Kubernetes counts
+/// it no more.
 fn asks(pod: &Value) -> Result<Amounts> {
     let mut sum = Amounts::new();
-    if ["Succeeded", "Failed"].contains(&pod["status"]["phase"].as_str().unwrap_or_default()) {
+    let ended = ["Succeeded", "Failed"].contains(&pod["status"]["phase"].as_str().unwrap_or_default());
+    if ended || pod["metadata"]["deletionGracePeriodSeconds"] == 0 {
         return Ok(sum);
     }
     for container in pod["spec"]["containers"].as_array().into_iter().flatten() {

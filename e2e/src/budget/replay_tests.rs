@@ -79,17 +79,36 @@ fn a_lowered_budget_lets_be_used_what_was_committed_and_no_more() {
     assert_eq!(found.violations, ["version 23, quota of a: requests.cpu committed is 0.004, 0.003 may be"]);
     events.extend([pod(24, "b/p", 1), pod(25, "a/p", 3)]);
     let found = replay(events, &[CPU]);
-    assert_eq!((found.asked_over[CPU], found.undercounted), (1, 2));
+    assert_eq!((found.asked_over[CPU], found.undercounted, found.slipped[CPU]), (1, 2, 0));
+    assert_eq!(found.violations.len(), 2);
 }
 
 #[test]
-fn pods_beyond_the_budget_are_seen_whatever_the_quotas_say() {
+fn what_is_used_may_not_be_given_back() {
     let mut events = honest();
-    events.extend([pod(16, "b/p", 8), pod(17, "a/q", 2), pod(18, "a/r", 1)]);
+    events.extend([quota(16, "b", 1, 1, 4), department(17, 10, &[("a", 2), ("b", 3)])]);
+    let found = replay(events.clone(), &[CPU]);
+    let gives_back =
+        "version 17, department: requests.cpu held by b, which uses more, is 0.003, 0.004 may be";
+    assert_eq!(found.violations, [gives_back]);
+    // Counted lower in between: who looked then could not know.
+    events.insert(15, quota(16, "b", 1, 1, 3));
+    events[16].version = 17;
+    events[17].version = 18;
     let found = replay(events, &[CPU]);
-    assert_eq!(
-        found.violations,
-        ["version 18, pod a/r: requests.cpu asked for by pods is 0.011, 0.01 may be"]
-    );
-    assert_eq!((found.asked_over[CPU], found.undercounted), (1, 3));
+    assert_eq!((found.violations, found.slipped[CPU]), (Vec::new(), 1));
+}
+
+#[test]
+fn what_slips_through_a_quota_is_told_and_not_judged() {
+    let mut events = honest();
+    // b holds 8 of 10. Its quota forgets a pod and lets others in.
+    events.extend([pod(16, "b/p", 8), quota(17, "b", 8, 8, 0), pod(18, "b/q", 3)]);
+    let found = replay(events.clone(), &[CPU]);
+    assert_eq!((found.violations, found.undercounted), (Vec::new(), 1));
+    assert_eq!((found.asked_over[CPU], found.slipped[CPU]), (1, 3));
+    // Where nothing is enforced, nothing may run.
+    events.push(pod(19, "c/p", 1));
+    let without = "version 19, pod c/p: requests.cpu of pods in c, without a quota, is 0.001, 0 may be";
+    assert_eq!(replay(events, &[CPU]).violations, [without]);
 }

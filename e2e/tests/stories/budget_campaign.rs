@@ -136,7 +136,14 @@ async fn play(at: &Installation, kubectl: &Kubectl, seed: u64, length: Duration)
     let events = recorder.events()?;
     let findings = replay(events.clone(), &RESOURCES);
     tell(seed, &counts, kills, &events, &findings);
-    ensure!(findings.violations.is_empty(), "the budget was exceeded:\n{}", findings.violations.join("\n"));
+    let record = at.lab.data().join("campaign.events");
+    std::fs::write(&record, in_order(&events))?;
+    ensure!(
+        findings.violations.is_empty(),
+        "the budget was exceeded, see {}:\n{}",
+        record.display(),
+        findings.violations.join("\n")
+    );
     ensure!(counts.created > 0 && counts.refused > 0, "too tame to show anything: {counts:?}");
     Ok(())
 }
@@ -170,6 +177,13 @@ async fn calm(campaign: &Campaign, kubectl: &Kubectl) -> Result<()> {
     await_grants(kubectl, "3").context("after the campaign")
 }
 
+/// Every change, a line each, for whoever has to find out why.
+fn in_order(events: &[Event]) -> String {
+    let mut events: Vec<&Event> = events.iter().collect();
+    events.sort_by_key(|event| event.version);
+    events.iter().fold(String::new(), |text, event| format!("{text}{event:?}\n"))
+}
+
 fn tell(seed: u64, counts: &Counts, kills: usize, events: &[Event], findings: &Findings) {
     let pods: BTreeSet<&String> = events
         .iter()
@@ -191,14 +205,16 @@ fn tell(seed: u64, counts: &Counts, kills: usize, events: &[Event], findings: &F
         let over =
             |of: &tripod_e2e::budget::Amounts| of.get(resource).map_or("?".into(), |n| show(resource, *n));
         println!(
-            "campaign: {resource}: the commitment grew {} times; max(Σ used − budget) = {}, max(Σ pods − budget) = {}",
+            "campaign: {resource}: grants grew {} times; max(Σ used − budget) = {}, max(Σ pods − budget) = {}; \
+             at most {} ran beyond the quotas themselves",
             findings.grown.get(resource).copied().unwrap_or(0),
             over(&findings.used_over),
-            over(&findings.asked_over)
+            over(&findings.asked_over),
+            over(&findings.slipped)
         );
     }
     println!(
-        "campaign: {} changes recorded; {} of them show a quota that counts less than there is; {} violations",
+        "campaign: {} changes recorded; quotas began {} times to count less than there is; {} violations",
         events.len(),
         findings.undercounted,
         findings.violations.len()

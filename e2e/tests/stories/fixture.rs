@@ -31,11 +31,13 @@ pub fn lab_name() -> String {
     std::env::var("TRIPOD_LAB").unwrap_or_else(|_| "tripod-test".to_owned())
 }
 
-/// Three clusters with their operators: brought up by the first story that asks.
+/// Three clusters with their operators: brought up by the first story that asks. With `TRIPOD_LAB_QUICK` one cluster, for
+/// those who work on a story that needs no more.
 pub fn installation() -> Result<&'static Installation> {
     static SHARED: OnceLock<Result<Installation, String>> = OnceLock::new();
     let made = SHARED.get_or_init(|| {
-        let spec = LabSpec::whole(&lab_name());
+        let quick = std::env::var_os("TRIPOD_LAB_QUICK").is_some();
+        let spec = if quick { LabSpec::quick(&lab_name()) } else { LabSpec::whole(&lab_name()) };
         Installation::ensure(&spec, &given("TRIPOD_IMAGE"), &Progress::new(false))
             .map_err(|e| format!("{e:#}"))
     });

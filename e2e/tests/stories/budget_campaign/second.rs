@@ -88,7 +88,7 @@ pub async fn trouble(campaign: &Campaign, kubectl: &Kubectl, mut second: SecondO
     let length = campaign.ends.saturating_duration_since(start);
     let mut killed = 0;
     let mut steps = [(1, true), (2, false), (2, true), (3, false)].into_iter().peekable();
-    let mut next_kill = start + Duration::from_millis(rng.u64(3000..9000));
+    let mut next_kill = start + Duration::from_millis(rng.u64(4000..12_000));
     while Instant::now() < campaign.ends {
         if let Some((_, run)) = steps.next_if(|(quarter, _)| start.elapsed() >= length * *quarter / 4) {
             if run {
@@ -102,7 +102,7 @@ pub async fn trouble(campaign: &Campaign, kubectl: &Kubectl, mut second: SecondO
             let kubectl = kubectl.clone();
             tokio::task::spawn_blocking(move || kill_operator(&kubectl)).await??;
             killed += 1;
-            next_kill = Instant::now() + Duration::from_millis(rng.u64(5000..15_000));
+            next_kill = Instant::now() + Duration::from_millis(rng.u64(8000..25_000));
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

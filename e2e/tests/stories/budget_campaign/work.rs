@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use fastrand::Rng;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, ResourceQuota};
 use kube::api::{
     ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
 };
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
+use tripod_e2e::budget::amounts;
 use tripod_e2e::lab::kwok;
 
 use super::{Campaign, DEPARTMENT, SYSTEMS};
@@ -96,8 +97,13 @@ async fn pause(campaign: &Campaign, rng: &mut Rng, milliseconds: std::ops::Range
 async fn requests(campaign: Campaign, mut rng: Rng) -> Result<Counts> {
     let mut counts = Counts::default();
     while pause(&campaign, &mut rng, 50..400).await {
-        let (cpu, memory) = (250 * rng.u64(0..=20), 256 * rng.u64(0..=32));
-        ask(&campaign, rng.usize(..SYSTEMS), &format!("{cpu}m"), &format!("{memory}Mi")).await?;
+        let system = rng.usize(..SYSTEMS);
+        if rng.u8(..3) == 0 {
+            ask_for_the_rest(&campaign, system).await?;
+        } else {
+            let (cpu, memory) = (250 * rng.u64(0..=12), 256 * rng.u64(0..=24));
+            ask(&campaign, system, &format!("{cpu}m"), &format!("{memory}Mi")).await?;
+        }
         counts.asked += 1;
     }
     Ok(counts)
@@ -118,6 +124,24 @@ pub async fn ask(campaign: &Campaign, system: usize, cpu: &str, memory: &str) ->
     let patch = json!({"spec": {"resources": {"requests.cpu": cpu, "requests.memory": memory}}});
     api.patch(&name(system), &PatchParams::default(), &Patch::Merge(patch)).await.context("asking")?;
     Ok(())
+}
+
+/// Asks for all that the department says is free, to the last of it: only a budget that is given away whole can be
+/// exceeded by little.
+async fn ask_for_the_rest(campaign: &Campaign, system: usize) -> Result<()> {
+    let departments: Api<DynamicObject> = Api::all_with(campaign.client.clone(), &kind("Department"));
+    let quotas: Api<ResourceQuota> = Api::namespaced(campaign.client.clone(), &namespace(system));
+    let department = departments.get(DEPARTMENT).await?.data;
+    let quota = serde_json::to_value(quotas.get("tripod-budget").await?)?;
+    let has = amounts(&quota["spec"]["hard"])?;
+    let mut wanted = Vec::new();
+    for (resource, step) in [("requests.cpu", 1), ("requests.memory", 1000 << 20)] {
+        let line = amounts(&json!({"budget": department["spec"]["budget"][resource],
+            "committed": department["status"]["budget"][resource].get("committed").unwrap_or(&json!("0"))}))?;
+        let free = (line["budget"] - line["committed"]).max(0);
+        wanted.push((has.get(resource).copied().unwrap_or(0) + free) / step);
+    }
+    ask(campaign, system, &format!("{}m", wanted[0]), &format!("{}Mi", wanted[1])).await
 }
 
 pub async fn set_budget(campaign: &Campaign, cpu: &str, memory: &str) -> Result<()> {
@@ -187,14 +211,16 @@ async fn created(api: &Api<Pod>, pod: &Pod) -> Result<bool> {
 }
 
 fn spec(cpu: u64, memory: u64) -> Value {
+    // Limits too: the namespace's defaults may be below what is asked for.
+    let amounts = json!({"cpu": format!("{cpu}m"), "memory": format!("{memory}Mi")});
     json!({"nodeSelector": {kwok::LABEL.0: kwok::LABEL.1}, "automountServiceAccountToken": false,
         "tolerations": [{"key": kwok::TAINT.0, "value": kwok::TAINT.1, "effect": "NoSchedule"}],
         "containers": [{"name": "work", "image": "docker.io/library/tripod-lab-pause:1",
-            "resources": {"requests": {"cpu": format!("{cpu}m"), "memory": format!("{memory}Mi")}}}]})
+            "resources": {"requests": amounts, "limits": amounts}}]})
 }
 
 fn pod(name: &str, rng: &mut Rng) -> Result<Pod> {
-    let spec = spec(50 * rng.u64(1..=16), 64 * rng.u64(1..=16));
+    let spec = spec(25 * rng.u64(1..=16), 32 * rng.u64(1..=16));
     Ok(serde_json::from_value(json!({"metadata": {"name": name}, "spec": spec}))?)
 }
 
