@@ -37,8 +37,13 @@ impl Report {
     fn write(&self, out: &mut String) -> std::fmt::Result {
         writeln!(
             out,
-            "{} departments with {} systems each, on {} processors\n",
+            "{} departments with {} systems each, on {} processors",
             self.departments, self.systems, self.processors
+        )?;
+        // Without this the cluster's own controllers are the limit, and not the operator.
+        writeln!(
+            out,
+            "kube-controller-manager: 500 requests a second a controller (by default 20), 20 quotas at a time\n"
         )?;
         let mut there = 0;
         for stage in &self.stages {

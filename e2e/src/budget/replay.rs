@@ -53,6 +53,8 @@ pub struct Findings {
     pub asked_over: Amounts,
     /// The most that pods asked for beyond what their namespaces hold.
     pub slipped: Amounts,
+    /// The most by which either exceeded the allowance without what slipped through at that time.
+    pub net_over: Amounts,
     /// How often more was held than before.
     pub grown: BTreeMap<String, usize>,
     /// Quotas whose spec was changed.
@@ -237,6 +239,7 @@ impl Replay {
         self.allowance.insert(resource.to_owned(), allowance);
         let asked = self.asked(resource);
         most(&mut self.findings.slipped, resource, sums.slipped);
+        most(&mut self.findings.net_over, resource, asked.max(sums.used) - sums.slipped - allowance);
         for (sum, word) in [(sums.used, "used"), (asked, "asked for by pods")] {
             let over =
                 if word == "used" { &mut self.findings.used_over } else { &mut self.findings.asked_over };

@@ -205,12 +205,13 @@ fn tell(seed: u64, counts: &Counts, kills: usize, events: &[Event], findings: &F
         let over =
             |of: &tripod_e2e::budget::Amounts| of.get(resource).map_or("?".into(), |n| show(resource, *n));
         println!(
-            "campaign: {resource}: grants grew {} times; max(Σ used − budget) = {}, max(Σ pods − budget) = {}; \
-             at most {} ran beyond the quotas themselves",
+            "campaign: {resource}: grants grew {} times; max(Σ used − budget) = {} as quotas count, {} as pods ask; \
+             without what Kubernetes let run beyond its own quotas, at most {}, it is {}",
             findings.grown.get(resource).copied().unwrap_or(0),
             over(&findings.used_over),
             over(&findings.asked_over),
-            over(&findings.slipped)
+            over(&findings.slipped),
+            over(&findings.net_over)
         );
     }
     println!(

@@ -197,7 +197,8 @@ async fn created(api: &Api<Pod>, pod: &Pod) -> Result<bool> {
     match api.create(&PostParams::default(), pod).await {
         Ok(_) => Ok(true),
         Err(kube::Error::Api(status)) => {
-            let busy = status.code == 409 && status.message.contains("resourcequotas");
+            let busy = (status.code == 409 && status.message.contains("resourcequotas"))
+                || status.message.contains("resource quota evaluation timed out");
             let full = status.message.contains("exceeded quota")
                 || status.message.contains("status unknown for quota");
             if busy || (status.code == 403 && full) {
