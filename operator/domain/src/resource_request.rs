@@ -97,13 +97,22 @@ pub fn namespace_name(request: &ResourceRequest) -> Option<String> {
     Some(tenancy::system(tenancy::department_of_home(&home)?, &request.name_any()))
 }
 
+/// The grant that stands: none where a system was given up before its term was over, which is asked for anew.
+#[must_use]
+pub fn standing(system: &System, now: Timestamp) -> Option<Grant> {
+    let System::Ours(namespace) = system else { return None };
+    let grant = namespace.grant()?;
+    let given_up = namespace.ended_at().is_some() && term::end(&grant) > now;
+    (!given_up).then_some(grant)
+}
+
 /// Pure, total.
 #[must_use]
 pub fn decide(seen: &Observed, now: Timestamp) -> Plan {
     let ours = if let System::Ours(namespace) = &seen.system { Some(namespace) } else { None };
     let mut plan = Plan {
         hash: spec_hash::of(&seen.request.spec).unwrap_or_default(),
-        grant: ours.and_then(Namespace::grant),
+        grant: standing(&seen.system, now),
         ..Plan::default()
     };
     if seen.request.metadata.deletion_timestamp.is_some() {
@@ -114,11 +123,6 @@ pub fn decide(seen: &Observed, now: Timestamp) -> Plan {
     let (class, required) = approvals::class(&seen.request, &seen.classes);
     plan.class = class.map(ResourceExt::name_any);
     plan.required = required;
-    // A system that was given up before its term was over is asked for anew.
-    let given_up = |grant: &Grant| ours.is_some_and(|n| n.ended_at().is_some()) && term::end(grant) > now;
-    if plan.grant.as_ref().is_some_and(given_up) {
-        plan.grant = None;
-    }
     if plan.grant.as_ref().is_some_and(|grant| grant.spec_hash == plan.hash) {
         plan.checks = seen.request.status.as_ref().map(|s| s.checks.clone()).unwrap_or_default();
     } else {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicyBinding;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -11,7 +12,7 @@ use tripod_crds::{Centre, Department, RequestClass, ResourceRequest};
 use tripod_domain::department::{self, Observed as DepartmentObserved};
 use tripod_domain::ledger::{self, Amounts};
 use tripod_domain::quantity;
-use tripod_domain::resource_request::{Observed, System, namespace_name};
+use tripod_domain::resource_request::{Observed, System, namespace_name, standing};
 use tripod_domain::spec_hash;
 use tripod_domain::tenancy::{DEPARTMENT, department_of_home};
 
@@ -29,7 +30,7 @@ pub(super) async fn observe(ctx: &Ctx, object: &ResourceRequest) -> Result<Obser
     let department = ctx.tenancy.department_at(&home).filter(|_| is_home);
     let deleting = object.metadata.deletion_timestamp.is_some();
     let system = system(ctx, object).await?;
-    let grant = if let System::Ours(namespace) = &system { namespace.grant() } else { None };
+    let grant = standing(&system, Timestamp::now());
     let in_force = grant.is_some_and(|grant| Some(grant.spec_hash) == spec_hash::of(&object.spec).ok());
     let mut seen = Observed {
         request: object.clone(),
