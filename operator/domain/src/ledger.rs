@@ -4,14 +4,21 @@
 //! quota says (`spec.hard`), what admission enforces (`status.hard`) and what is used (`status.used`). The sum of
 //! commitments never grows beyond the budget, whatever crashes, whoever else acts, and however old what was read is:
 //!
+//! - *Make*: a quota begins with zero. A request to create has no version that could fence it, so it must not matter
+//!   when it lands, nor in which namespace of that name.
 //! - *Grow*: reserve in the ledger under a new promise (compare-and-swap on the department, which holds the budget
-//!   too), then write the quota under the version that was read **before** that, carrying the promise.
+//!   too), then write the quota under the version that was read **before** that, carrying the promise. What the ledger
+//!   reserves already is granted at once; of everything else, what the quota shows may be another's by now.
 //! - *Shrink*: lower the quota, carrying the promise as it stands. Release only what the quota, with that very promise
 //!   in it, shows to be neither enforced nor used: whoever made the promise can no longer write it.
 //! - A namespace whose use is not known lets nobody grow.
 //!
-//! It rests on two things: admission charges a quota by compare-and-swap on it, and kube-controller-manager's
-//! recalculation never takes `used` below what exists (kubernetes issue 123434 says that it can, for a moment).
+//! It rests on three things: admission charges a quota by compare-and-swap on it; kube-controller-manager's
+//! recalculation never takes `used` below what exists (kubernetes issue 123434 says that it can, for a moment); and
+//! quotas were read, and writes of quotas ended, after the budget began to bound the resource: a quota that says nothing
+//! of a resource has no entry that could show it to whoever has read too early.
+//!
+//! `tests/ledger_model` runs this very code through every order of events that a few namespaces and two operators have.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -58,7 +65,7 @@ pub struct Namespace {
     pub quota: Option<Quota>,
 }
 
-/// What was read: the quotas first, the department after them.
+/// What was read: the quotas before the ledger is written, the namespaces that are gone after the department was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     pub budget: Amounts,
@@ -66,7 +73,8 @@ pub struct Seen {
     pub version: String,
     pub ledger: Ledger,
     pub namespaces: BTreeMap<String, Namespace>,
-    /// Namespaces of the ledger that are known not to exist any more.
+    /// Namespaces of the ledger that are known not to exist any more. Looked for since `version` was there: had one been
+    /// made again and granted something since, the ledger could not be written.
     pub gone: BTreeSet<String>,
 }
 
@@ -84,8 +92,9 @@ pub struct QuotaWrite {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     pub resource: String,
+    /// What is wanted beyond what is reserved for it.
     pub more: i128,
-    /// What of the budget is neither committed nor unknown; `None` while a commitment is unknown.
+    /// What of the budget neither its own reservation nor any other's commitment takes; `None` while one is unknown.
     pub free: Option<i128>,
 }
 
@@ -200,17 +209,22 @@ fn grow(
         return None;
     }
     for (resource, wanted) in wanted {
-        let own = commitment(ledger.get(name), namespace, resource);
-        let more = own.map_or(*wanted, |own| wanted - own);
+        // Only the ledger is sure to be new: what the quota shows beyond it may have been given to another by now.
+        let reserved = ledger.get(name).map_or(0, |e| amount(&e.reserved, resource));
+        let more = wanted - reserved;
         if more <= 0 {
             continue;
         }
-        let committed = own.and_then(|_| committed(ledger, &seen.namespaces, resource));
-        let free = committed.map(|committed| amount(&seen.budget, resource) - committed);
+        let own = commitment(ledger.get(name), namespace, resource);
+        let others = committed(ledger, &seen.namespaces, resource).zip(own).map(|(all, own)| all - own);
+        let free = others.map(|others| amount(&seen.budget, resource) - others - reserved);
         if free.is_none_or(|free| free < more) {
             return Some(Refusal { resource: resource.clone(), more, free });
         }
     }
+    // A request to make a quota has no version to be fenced by: it may land in a namespace that was made again since.
+    // So it says zero, and growing is always a change of a quota that was read.
+    namespace.quota.as_ref()?;
     let entry = ledger.entry(name.to_owned()).or_default();
     for (resource, wanted) in wanted {
         let reserved = entry.reserved.entry(resource.clone()).or_default();
@@ -227,7 +241,7 @@ fn hard(seen: &Seen, namespace: &Namespace, wanted: &Amounts, entry: &Entry, ref
     let limit = |resource: &String| {
         let wanted = amount(wanted, resource);
         let now = namespace.quota.as_ref().map_or(0, |q| amount(&q.spec, resource));
-        let limit = if refused { wanted.min(now) } else { wanted };
+        let limit = if refused || namespace.quota.is_none() { wanted.min(now) } else { wanted };
         limit.min(amount(&entry.reserved, resource).max(if wanted <= now { limit } else { 0 }))
     };
     bounded.into_iter().map(|resource| (resource.clone(), limit(resource))).collect()
