@@ -19,8 +19,8 @@ pub const WHO: [&str; 6] =
 const MACHINE: &str = "the whole machine";
 const CENTRE: &str = "production";
 
-/// Requests that any cluster makes at rest: leases, nodes, tokens, reviews, events, its own pods.
-const CLUSTERS_OWN: [&str; 10] = [
+/// Requests that any cluster makes at rest: leases, nodes, tokens, reviews, events, what says that its pods are well.
+const CLUSTERS_OWN: [&str; 13] = [
     "coordination.k8s.io/leases",
     "nodes",
     "nodes/status",
@@ -29,6 +29,9 @@ const CLUSTERS_OWN: [&str; 10] = [
     "serviceaccounts/token",
     "pods",
     "pods/status",
+    "apps/deployments/status",
+    "apps/replicasets/status",
+    "apiregistration.k8s.io/apiservices/status",
     "endpoints",
     "discovery.k8s.io/endpointslices",
 ];
