@@ -153,8 +153,8 @@ fn a_term_warns_ends_and_is_renewed() -> Result<()> {
             "jsonpath={.metadata.annotations.tripod\\.cloud/grant}",
         ])?;
         let mut grant: Value = serde_json::from_str(&grant)?;
-        let start = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs() as i64
-            - days * 86_400;
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
+        let start = i64::try_from(now)? - days * 86_400;
         let moment = tripod_e2e::lab::command::run(
             "date",
             &["-u", "-d", &format!("@{start}"), "+%Y-%m-%dT%H:%M:%SZ"],

@@ -55,6 +55,18 @@ impl Person {
         self.kubectl(&["apply", "--server-side", "-f", &file.display().to_string()])
     }
 
+    /// Makes an object, as one makes what is never changed.
+    pub fn create(&self, manifest: &Value) -> Result<String> {
+        let file = self.kubeconfig.with_extension("json");
+        std::fs::write(&file, manifest.to_string())?;
+        self.kubectl(&["create", "-f", &file.display().to_string()])
+    }
+
+    /// That the API server refuses to make an object, in these words.
+    pub fn may_not_create(&self, manifest: &Value, words: &str) -> Result<()> {
+        refused(self.create(manifest), &format!("{}: {}", self.name, manifest), words)
+    }
+
     /// `kubectl tripod`.
     pub fn tripod(&self, words: &[&str]) -> Result<String> {
         output(

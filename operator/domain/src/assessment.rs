@@ -34,7 +34,7 @@ pub struct Evidence<'a> {
 /// All checks, in the order in which they are shown.
 #[must_use]
 pub fn assess(evidence: &Evidence<'_>) -> Vec<Check> {
-    let checks: [(&str, fn(&Evidence<'_>) -> Finding); 9] = [
+    let checks: [(&str, Test); 9] = [
         ("DepartmentActive", department_active),
         ("NamespaceFree", namespace_free),
         ("BelongsOnCloud", belongs_on_cloud),
@@ -64,6 +64,7 @@ enum Flaw {
 }
 
 type Finding = Result<String, Flaw>;
+type Test = fn(&Evidence<'_>) -> Finding;
 
 fn failed<T>(english: impl AsRef<str>, chinese: impl AsRef<str>) -> Result<T, Flaw> {
     Err(Flaw::Failed(both(english, chinese)))
@@ -182,15 +183,26 @@ fn recovery_level_covered(evidence: &Evidence<'_>) -> Finding {
         );
     }
     let security = spec.system.security_level;
-    let least = if security >= 4 { 4 } else if security == 3 { 3 } else { 1 };
+    let least = if security >= 4 {
+        4
+    } else if security == 3 {
+        3
+    } else {
+        1
+    };
     if level < least || level > 5 {
         return failed(
-            format!("spec.recoveryLevel: {level}; security level {security} needs {least} at the least, and 6 (no loss at all) is not to be had from copies"),
+            format!(
+                "spec.recoveryLevel: {level}; security level {security} needs {least} at the least, and 6 (no loss at all) is not to be had from copies"
+            ),
             format!("spec.recoveryLevel：{level}；等保 {security} 级至少为 {least}，且异步副本无法达到 6 级"),
         );
     }
     if mode.is_some_and(|p| !p.include.objects && !p.include.volumes && p.include.buckets.is_empty()) {
-        return failed("spec.protection.include: nothing is protected", "spec.protection.include：未包含任何内容");
+        return failed(
+            "spec.protection.include: nothing is protected",
+            "spec.protection.include：未包含任何内容",
+        );
     }
     let needs = [
         (

@@ -34,12 +34,15 @@ fn each_check_fails_by_its_own_name() {
         ("/spec/term", json!("365d"), None),
         ("/spec/system/classified", json!(true), Some("BelongsOnCloud")),
         ("/spec/system/filingNumber", json!(null), Some("FormComplete")),
-        
         ("/spec/zone", json!("Internet"), Some("ZoneAllowed")),
         ("/spec/recoveryLevel", json!(2), Some("RecoveryLevelCovered")),
         ("/spec/protection", json!({"objectives": [objective("moon")]}), Some("RecoveryLevelCovered")),
         ("/spec/protection", json!({"objectives": [objective("remote")]}), None),
-        ("/spec/protection", json!({"include": {"objects": false, "volumes": false}}), Some("RecoveryLevelCovered")),
+        (
+            "/spec/protection",
+            json!({"include": {"objects": false, "volumes": false}}),
+            Some("RecoveryLevelCovered"),
+        ),
         ("/spec/recoveryLevel", json!(6), Some("RecoveryLevelCovered")),
         ("/spec/resources", json!({"requests.cpu": "8001m"}), Some("BudgetHeadroom")),
         ("/spec/resources", json!({"requests.nvidia.com/gpu": "1"}), Some("BudgetHeadroom")),
@@ -61,7 +64,11 @@ fn a_level_needs_copies_at_other_centres() {
         (2, json!({"objectives": [objective("remote")]}), true),
         (3, json!({"objectives": [objective("remote")]}), false),
         (3, json!({"objectives": [objective("remote")], "schedule": schedule}), true),
-        (4, json!({"objectives": [objective("remote"), objective("production")], "schedule": schedule}), false),
+        (
+            4,
+            json!({"objectives": [objective("remote"), objective("production")], "schedule": schedule}),
+            false,
+        ),
         (4, json!({"objectives": two, "schedule": schedule}), true),
     ] {
         let mut spec = serde_json::to_value(request().spec).unwrap();

@@ -14,7 +14,7 @@ use crate::ledger::{self, Amounts, Entry, Ledger};
 use crate::namespace::{self, ADOPTED, Namespace, Rights, SCALED};
 use crate::tenancy::{DEPARTMENT, home};
 
-pub use status::{RECHECK, free, status, usage};
+pub use status::{again, free, status, usage};
 
 #[path = "department_status.rs"]
 mod status;

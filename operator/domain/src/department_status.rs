@@ -10,10 +10,24 @@ use tripod_crds::department::{BudgetLine, Suspension};
 use super::{Observed, Plan, Usage, home, ledger_seen, name_of, stalled};
 use crate::conditions::{self, Verdict};
 use crate::ledger::{self, Amounts};
+use crate::namespace::Namespace;
 use crate::quantity;
 
-/// When to look again: usage changes by itself, and a quota controller may stall.
-pub const RECHECK: SignedDuration = SignedDuration::from_secs(30);
+/// When to look again although nobody called: once an hour, and soon while a quota waits to be enforced, since a quota
+/// controller that stalls tells nobody.
+#[must_use]
+pub fn again(seen: &Observed, plan: &Plan) -> SignedDuration {
+    let waits = |n: &Namespace| n.quota.as_ref().is_some_and(|q| !q.is_enforced());
+    // What could not be had may be had later: a namespace that is to be adopted, a quota that was refused.
+    if !plan.scale.is_empty() {
+        SignedDuration::from_secs(2)
+    } else if seen.namespaces.values().any(waits) || !plan.taken.is_empty() || !plan.ledger.refused.is_empty()
+    {
+        SignedDuration::from_secs(30)
+    } else {
+        SignedDuration::from_hours(1)
+    }
+}
 
 /// The status that follows; the ledger in it stays empty, since another writer owns that.
 #[must_use]

@@ -80,12 +80,12 @@ pub fn suspension(department: &Department, ended: bool) -> Suspension {
     if ended { Suspension::ScaledToZero } else { department.spec.suspension }
 }
 
-/// The labels and annotations that a department's namespace has to have; `None`: must not be there.
+/// Labels or annotations; `None`: must not be there.
+pub type Marks = BTreeMap<&'static str, Option<String>>;
+
+/// The labels and annotations that a department's namespace has to have.
 #[must_use]
-pub fn metadata(
-    department: &Department,
-    ended: bool,
-) -> (BTreeMap<&'static str, Option<String>>, BTreeMap<&'static str, Option<String>>) {
+pub fn metadata(department: &Department, ended: bool) -> (Marks, Marks) {
     let spec = &department.spec;
     let level = match spec.pod_security {
         PodSecurity::Baseline => "baseline",

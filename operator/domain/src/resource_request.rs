@@ -237,13 +237,11 @@ fn control(seen: &Observed, grant: &Grant, namespace: &Namespace, now: Timestamp
     let (owner, request) = names(seen);
     let name = tenancy::system(&owner, &request);
     if term::end(grant) <= now {
-        return match namespace.ended_at() {
-            Some(_) => Vec::new(),
-            None => {
-                let ended = json!({ENDED: term::end(grant).to_string()});
-                vec![Step::PatchNamespace { patch: only_this(namespace, &ended), name }]
-            }
-        };
+        if namespace.ended_at().is_some() {
+            return Vec::new();
+        }
+        let ended = json!({ENDED: term::end(grant).to_string()});
+        return vec![Step::PatchNamespace { patch: only_this(namespace, &ended), name }];
     }
     let hash = spec_hash::of(&seen.request.spec.protection).unwrap_or_default();
     let is_in_force = spec_hash::of(&seen.request.spec).is_ok_and(|h| h == grant.spec_hash);

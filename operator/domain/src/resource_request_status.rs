@@ -138,14 +138,17 @@ fn approved(seen: &Observed, plan: &Plan, assessed: &Verdict) -> Verdict {
     }
     let by = if given == 0 { String::new() } else { format!(" ({})", plan.tally.given.join(", ")) };
     let reason = if given == 0 { "AwaitingApproval" } else { "AwaitingSecondApprover" };
-    let mut english =
+    let english =
         format!("{given} of {needed}{by}; needs someone other than {requester} for {}", short(&plan.hash));
-    let mut chinese = format!("已有 {given}/{needed}{by}；须由 {requester} 以外的人员审批");
-    if let Some(ignored) = plan.tally.ignored.first() {
-        english.push_str(&format!("; {} does not count: {}", ignored.name, ignored.reason));
-        chinese.push_str(&format!("；{} 无效", ignored.name));
-    }
-    Verdict::no(reason, both(english, chinese))
+    let chinese = format!("已有 {given}/{needed}{by}；须由 {requester} 以外的人员审批");
+    let message = both(english, chinese);
+    Verdict::no(
+        reason,
+        plan.tally.ignored.first().map_or(message.clone(), |ignored| {
+            let english = format!("; {} does not count: {}", ignored.name, ignored.reason);
+            append(&message, &english, &format!("；{} 无效", ignored.name))
+        }),
+    )
 }
 
 fn ready(

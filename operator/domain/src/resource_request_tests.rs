@@ -80,7 +80,7 @@ fn provisioned(seen: &Observed, plan: &Plan) -> Namespace {
         }),
         children: BTreeMap::from([(
             ("RoleBinding".into(), "tripod-department-admin".into()),
-            Default::default(),
+            namespace::Child::default(),
         )]),
         ..Namespace::default()
     }

@@ -63,7 +63,7 @@ mod tests {
         let at = |days: i64| after(start, days);
         let grant = Grant {
             spec_hash: String::new(),
-            resources: Default::default(),
+            resources: std::collections::BTreeMap::default(),
             since: start,
             at: start,
             term: 100,

@@ -199,7 +199,7 @@ async fn run_controllers(ctx: Arc<Ctx>, feeds: Feeds) {
     let watches = join_all::<[BoxFuture<'static, ()>; 3]>([
         Box::pin(ctx.tenancy.clone().watch(ctx.client.clone(), ctx.namespace.clone(), complete)),
         Box::pin(classes.for_each(|_| async {})),
-        Box::pin(ctx.usage.clone().run(ctx.client.clone())),
+        Box::pin(ctx.usage.clone().run(ctx.client.clone(), ctx.tenancy.clone())),
     ]);
     let all: [BoxFuture<'static, ()>; 6] = [
         Box::pin(tenancy),

@@ -12,6 +12,8 @@ use kube::{Api, Client, ResourceExt};
 use tripod_domain::department::Usage;
 use tripod_domain::quantity;
 
+use crate::tenancy::Tenancy;
+
 /// Between two readings; metrics-server itself reads four times a minute.
 const EVERY: Duration = Duration::from_secs(20);
 /// Objects a page.
@@ -30,11 +32,23 @@ impl Default for UsageReader {
 }
 
 impl UsageReader {
-    /// Reads again and again, for as long as it is polled.
-    pub async fn run(self, client: Client) {
+    /// Reads again and again, for as long as it is polled, and wakes the departments whose use is another than before:
+    /// where nothing changes, nobody has to look.
+    pub async fn run(self, client: Client, tenancy: Arc<Tenancy>) {
         loop {
             let readings = read(&client).await;
-            *self.0.write().unwrap_or_else(PoisonError::into_inner) = readings;
+            let before = {
+                let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+                std::mem::replace(&mut *known, readings.clone())
+            };
+            match (before, readings) {
+                (Ok(before), Ok(now)) => {
+                    let all = before.keys().chain(now.keys());
+                    tenancy.wake_departments_of(all.filter(|name| before.get(*name) != now.get(*name)));
+                }
+                (Err(before), Err(now)) if before == now => {}
+                _ => tenancy.wake_all(),
+            }
             tokio::time::sleep(EVERY).await;
         }
     }

@@ -1,7 +1,6 @@
 //! The index itself: namespaces with what is in them, by department.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::hash::Hash;
 
 use kube::runtime::reflector::ObjectRef;
 use tripod_crds::{Approval, ResourceRequest};
@@ -235,7 +234,8 @@ impl Index {
 
     /// Remembers what of a budget is free; tells whether that is news.
     pub fn set_free(&mut self, department: &str, free: Amounts) -> bool {
-        self.free.insert(department.to_owned(), free.clone()).as_ref() != Some(&free)
+        let before = self.free.insert(department.to_owned(), free);
+        before.as_ref() != self.free.get(department)
     }
 
     /// Remembers how a request's system reads; returns all that were ever seen to read so.
@@ -250,10 +250,7 @@ impl Index {
     }
 }
 
-fn leave<K: Hash + Eq + Clone>(map: &mut HashMap<K, BTreeSet<String>>, key: &str, member: &str)
-where
-    K: std::borrow::Borrow<str>,
-{
+fn leave(map: &mut HashMap<String, BTreeSet<String>>, key: &str, member: &str) {
     if let Some(set) = map.get_mut(key) {
         set.remove(member);
         if set.is_empty() {

@@ -51,7 +51,7 @@ impl Tenancy {
         operator_namespace: String,
         complete: tokio::sync::oneshot::Sender<()>,
     ) {
-        watch::all(self, client, operator_namespace, complete).await;
+        Box::pin(watch::all(self, client, operator_namespace, complete)).await;
     }
 
     /// To read. Never held across an await.
@@ -81,6 +81,22 @@ impl Tenancy {
     /// Changes what is known, because we wrote it ourselves: nobody is woken but the request that waits for it.
     pub fn wrote(&self, change: impl FnOnce(&mut Index) -> Changed) {
         self.change(|index| Changed { for_department: false, ..change(index) });
+    }
+
+    /// Wakes the departments whose namespaces these are.
+    pub fn wake_departments_of<'a>(&self, namespaces: impl Iterator<Item = &'a String>) {
+        let index = self.read();
+        let departments: HashSet<&str> = namespaces.filter_map(|name| index.department_of(name)).collect();
+        for department in departments {
+            let _ = self.wake_department.unbounded_send(ObjectRef::new(department));
+        }
+    }
+
+    /// Wakes all departments.
+    pub fn wake_all(&self) {
+        for department in self.departments.state() {
+            let _ = self.wake_department.unbounded_send(ObjectRef::from_obj(department.as_ref()));
+        }
     }
 
     /// Wakes the requests of a department that are not all they want to be.

@@ -119,7 +119,9 @@ async fn namespaces(
         Seen::Only(listed) => {
             let left =
                 tenancy.read().namespaces_without(|name| listed.contains(&(String::new(), name.to_owned())));
-            left.iter().for_each(|name| tenancy.change(|index| index.drop_namespace(name)));
+            for name in &left {
+                tenancy.change(|index| index.drop_namespace(name));
+            }
         }
     };
     follow(stream, progress, take).await;
@@ -157,7 +159,9 @@ fn quota(tenancy: &Tenancy, seen: Seen<ResourceQuota>) {
         Seen::Only(listed) => {
             let left =
                 tenancy.read().quotas_without(|at| listed.contains(&(at.to_owned(), QUOTA.to_owned())));
-            left.iter().for_each(|namespace| tenancy.change(|index| index.drop_quota(namespace)));
+            for namespace in &left {
+                tenancy.change(|index| index.drop_quota(namespace));
+            }
         }
         _ => {}
     }
@@ -235,7 +239,7 @@ pub fn child_of<K: Resource<DynamicType = ()>>(
 fn approval(tenancy: &Tenancy, seen: Seen<Approval>) {
     match seen {
         Seen::There(approval) => {
-            tenancy.change(|index| index.put_approval(&approval.name_any(), approval.clone()))
+            tenancy.change(|index| index.put_approval(&approval.name_any(), approval.clone()));
         }
         Seen::Gone(approval) => tenancy.write().drop_approval(&approval.name_any(), &approval),
         Seen::Only(listed) => tenancy.write().keep_approvals(|name| listed.iter().any(|(_, n)| n == name)),

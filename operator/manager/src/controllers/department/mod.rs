@@ -4,6 +4,7 @@ mod act;
 mod observe;
 mod scale;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::channel::mpsc::UnboundedReceiver;
@@ -13,7 +14,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{Controller, watcher};
 use kube::{Api, Resource, ResourceExt};
 use tripod_crds::{Department, DepartmentStatus};
-use tripod_domain::department::{self, Observed, Plan};
+use tripod_domain::department::{self, Observed};
 use tripod_domain::{conditions, quantity};
 
 use self::act::Outcome;
@@ -34,7 +35,7 @@ pub async fn run(
 
 async fn reconcile(object: Arc<Department>, ctx: Arc<Ctx>) -> Result<SignedDuration, Error> {
     if object.metadata.deletion_timestamp.is_some() {
-        return Ok(department::RECHECK);
+        return Ok(SignedDuration::from_mins(1));
     }
     let now = Timestamp::now();
     let seen = observe::observe(&ctx, &object).await?;
@@ -54,15 +55,9 @@ async fn reconcile(object: Arc<Department>, ctx: Arc<Ctx>) -> Result<SignedDurat
     {
         ctx.tenancy.wake_waiting(&object.name_any());
     }
-    let before =
-        object.status.clone().map(|before| DepartmentStatus { ledger: Default::default(), ..before });
+    let before = object.status.clone().map(|before| DepartmentStatus { ledger: BTreeMap::new(), ..before });
     ctx.write_status(&Api::all(ctx.client.clone()), object.as_ref(), before.as_ref(), &status).await?;
-    failed.map(|()| again(&plan)).map_err(Error::Other)
-}
-
-/// Waiting for another is a plan: what was written now is seen by a watch.
-fn again(plan: &Plan) -> SignedDuration {
-    if plan.scale.is_empty() { department::RECHECK } else { SignedDuration::from_secs(2) }
+    failed.map(|()| department::again(&seen, &plan)).map_err(Error::Other)
 }
 
 /// An event for each condition that has just become bad.
