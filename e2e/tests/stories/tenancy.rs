@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -101,9 +102,17 @@ pub fn refused(result: Result<String>, what: &str, words: &str) -> Result<()> {
     }
 }
 
+/// Whether production has the workload's image.
+static WORKLOAD: OnceLock<Result<(), String>> = OnceLock::new();
+
 /// A department with a budget; `more` overrides its spec.
 pub fn department(name: &str, budget: &Value, more: &Value) -> Result<Kubectl> {
-    let kubectl = installation()?.kubectl("production")?;
+    let at = installation()?;
+    let loaded = WORKLOAD.get_or_init(|| {
+        at.lab.load_image("production", &given("TRIPOD_WORKLOAD")).map_err(|e| format!("{e:#}"))
+    });
+    loaded.clone().map_err(anyhow::Error::msg)?;
+    let kubectl = at.kubectl("production")?;
     let mut spec = json!({"displayName": name, "cloudChief": {"name": "王主任", "user": format!("chief@{name}")},
         "members": [{"kind": "Group", "name": format!("{name}-admins"), "role": "Admin"}], "budget": budget});
     if let (Some(spec), Some(more)) = (spec.as_object_mut(), more.as_object()) {
