@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use serde_json::json;
 
 use crate::fixture::{CENTRES, PATIENCE, fill_volume, on_disk, packs, protect, restic, system};
+use crate::tenancy::refused;
 
 #[test]
 fn deleting_objects_deletes_no_data() -> Result<()> {
@@ -16,11 +17,14 @@ fn deleting_objects_deletes_no_data() -> Result<()> {
     let volume = kubectl.get(&["-n", &namespace, "pvc/bulk"])?["spec"]["volumeName"].clone();
     let before: Vec<usize> = CENTRES.iter().map(|centre| packs(&system, centre).len()).collect();
 
-    system.at.helm("production", &["uninstall", "registration", "-n", &namespace, "--wait"])?;
+    kubectl.run(&["-n", &namespace, "delete", "backuppolicy/registration", "--timeout=60s"])?;
     for centre in CENTRES {
         let there = system.at.kubectl(centre)?;
         there.run(&["-n", &namespace, "delete", &format!("recoverypoint/{point}"), "--timeout=60s"])?;
-        there.run(&["delete", "department/leaving", "--timeout=60s"])?;
+        let delete = ["delete", "department/leaving", "--timeout=60s"];
+        refused(there.run(&delete), "a department with a system", "tripod.cloud/on-delete")?;
+        there.run(&["annotate", "department/leaving", "tripod.cloud/on-delete=Keep"])?;
+        there.run(&delete)?;
     }
     // Made known again by the next look at the vaults, if at all; never taken from them.
     for (centre, packs_before) in CENTRES.iter().zip(before) {
