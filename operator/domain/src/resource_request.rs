@@ -45,7 +45,7 @@ pub struct Observed {
     pub alike: Vec<String>,
     pub use_of_requested: Result<i128, String>,
     pub centres: BTreeSet<String>,
-    /// The operator's own centre.
+    /// The centre where systems run.
     pub here: String,
     /// The definition of requests itself is being deleted: nobody asked for the system's end.
     pub definition_goes: bool,

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
+use tripod_crds::centre::CentreRole;
 use tripod_crds::{Centre, Department, RequestClass, ResourceRequest};
 use tripod_domain::department::{self, Observed as DepartmentObserved};
 use tripod_domain::ledger::{self, Amounts};
@@ -105,6 +106,9 @@ async fn evidence(ctx: &Ctx, seen: &mut Observed) -> Result<(), Error> {
     if seen.request.spec.protection.is_some() {
         let centres = Api::<Centre>::all(ctx.client.clone()).list(&ListParams::default()).await?;
         seen.centres = centres.iter().map(ResourceExt::name_any).collect();
+        // The same request is made at every centre, and means the same there: systems run at production.
+        let production = centres.iter().find(|centre| centre.spec.role == CentreRole::Production);
+        seen.here = production.map_or_else(|| ctx.centre.clone(), ResourceExt::name_any);
     }
     Ok(())
 }
