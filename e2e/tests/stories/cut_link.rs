@@ -17,7 +17,7 @@ const OBJECTS: usize = 3000;
 const IN_FLIGHT: usize = 8;
 
 /// Mends the link when a story ends, however it ends.
-struct Cut<'a>(&'a Lab);
+pub struct Cut<'a>(pub &'a Lab);
 
 impl Drop for Cut<'_> {
     fn drop(&mut self) {
