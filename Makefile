@@ -65,6 +65,15 @@ crds: ## write crds/yaml from the types
 bench-tenancy: image ## a thousand departments with ten systems each, on a cluster of their own
 	@$(BENCH) --image $(IMAGE_ARCHIVE) $(FEW)
 
+.PHONY: bench-utilisation
+# SYSTEMS=50 is over in a minute; the whole of it in ten.
+bench-utilisation: image ## a month of a thousand systems, reported on a cluster of its own and reckoned a second time
+	@trap '$(LAB) --name tripod-month down' EXIT; $(LAB) --name tripod-month up --clusters production; \
+	export KUBECONFIG=$$($(LAB) --name tripod-month kubeconfig production) TRIPOD_SYSTEMS=$(or $(SYSTEMS),1000); \
+	$(BINARY) crds | $$($(LAB) program kubectl) apply --server-side -f - >/dev/null; \
+	RUSTFLAGS="-C target-feature=+crt-static" cargo test $(RELEASE) --bin tripod -- \
+		--ignored --nocapture --exact utilisation::month_tests::a_month_of_many_systems_is_reported_exactly
+
 .PHONY: test lint unit charts-test stories deny
 test: lint unit deny charts-test stories ## everything
 lint: ## format and lints
@@ -86,4 +95,4 @@ deny: ## licences, sources and known vulnerabilities of dependencies
 		grep -q 'failed to fetch\|failed to load\|failed to open' target/advisories.log || { cat target/advisories.log >&2; exit 1; }; \
 		echo 'deny: the database of advisories could not be had; vulnerabilities were not checked' >&2; }
 charts-test: prerequisites ## lint the charts and try their good and bad values
-	@charts/tests/run "$$($(LAB) program helm)"
+	@charts/tests/run "$$($(LAB) program helm)" "$$($(LAB) program promtool)"

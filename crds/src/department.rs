@@ -10,6 +10,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::cloud::CloudLine;
 use crate::quantities::{self, Quantities};
 
 /// A department of the government (委办局). Its home namespace is `dept-<name>`, its systems live in
@@ -80,6 +81,11 @@ pub struct DepartmentSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"))]
     pub node_pool: Option<String>,
+    /// Its information systems that are not on this cloud: all of them together, and those on it, are what the goal of
+    /// every system on the cloud is measured against.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 200))]
+    pub off_cloud: Vec<OffCloud>,
     /// Stops the department without losing anything.
     #[serde(default, skip_serializing_if = "Suspension::is_none")]
     pub suspension: Suspension,
@@ -93,6 +99,37 @@ pub struct CloudChief {
     /// The user name as the API server knows it.
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[^\s\p{C}]+$"))]
     pub user: String,
+}
+
+/// An information system that is not on this cloud.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct OffCloud {
+    #[schemars(length(min = 1, max = 128))]
+    pub display_name: String,
+    /// Level of classified protection (等保), 1 to 5.
+    #[schemars(range(min = 1, max = 5))]
+    pub security_level: i64,
+    pub reason: OffCloudReason,
+}
+
+/// Why a system is not on the cloud. The first two are exempt from the goal.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OffCloudReason {
+    /// It handles state secrets (涉密).
+    Classified,
+    /// 等保 level 4 and up.
+    HighLevel,
+    /// It is to be moved.
+    NotYet,
+}
+
+impl OffCloudReason {
+    /// Whether the goal of every system on the cloud leaves it out.
+    #[must_use]
+    pub fn is_exempt(self) -> bool {
+        !matches!(self, Self::NotYet)
+    }
 }
 
 /// A user, group or service account with a role.
@@ -225,6 +262,19 @@ pub struct DepartmentStatus {
     /// By resource name: budget, what was promised, what was asked for, and what is really used.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub budget: BTreeMap<String, BudgetLine>,
+    /// The same on other clouds, by Cloud. A cloud that can't be read says why, and has no numbers.
+    // Atomic: server-side apply leaves `null` where the last entry of another map goes, which the schema refuses.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+    pub clouds: BTreeMap<String, CloudShare>,
+    /// Here and on all other clouds together; absent where one of them is unknown.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+    pub total: BTreeMap<String, CloudLine>,
+    /// By resource, when what is committed will be as much as the budget; from the reports of the last weeks.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+    pub forecast: BTreeMap<String, BudgetForecast>,
     /// What is reserved for each namespace. Written by compare-and-swap on this object's resourceVersion and by
     /// nothing else, so that budget and reservations can't be read apart.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -239,6 +289,42 @@ pub struct LedgerEntry {
     /// carries it has been written since.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub promise: String,
+}
+
+/// What a department has on another cloud.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+pub struct CloudShare {
+    /// Why nothing is known of it at the moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub resources: BTreeMap<String, CloudLine>,
+}
+
+/// When a budget is exhausted.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct BudgetForecast {
+    pub outlook: Outlook,
+    /// Days from the last whole day on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub likely_days: Option<i64>,
+    /// In eight of ten cases not before, and not after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub earliest_days: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latest_days: Option<i64>,
+}
+
+/// How a budget will do.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outlook {
+    /// Too few days are known to say anything.
+    TooLittleData,
+    /// No growth is seen that would exhaust it within two years.
+    Sufficient,
+    Exhausting,
+    Exhausted,
 }
 
 /// One resource, side by side.

@@ -6,16 +6,20 @@
 pub mod approval;
 pub mod backup_policy;
 pub mod centre;
+pub mod cloud;
 pub mod department;
 pub mod disaster_recovery_drill;
 pub mod quantities;
 pub mod recovery_point;
 pub mod request_class;
 pub mod resource_request;
+pub mod supervision_policy;
+pub mod utilisation_report;
 
 pub use approval::{Approval, ApprovalSpec};
 pub use backup_policy::{BackupPolicy, BackupPolicySpec, BackupPolicyStatus};
 pub use centre::{Centre, CentreSpec, CentreStatus};
+pub use cloud::{Cloud, CloudSpec, CloudStatus};
 pub use department::{Department, DepartmentSpec, DepartmentStatus};
 pub use disaster_recovery_drill::{
     DisasterRecoveryDrill, DisasterRecoveryDrillSpec, DisasterRecoveryDrillStatus,
@@ -23,6 +27,8 @@ pub use disaster_recovery_drill::{
 pub use recovery_point::{RecoveryPoint, RecoveryPointSpec, RecoveryPointStatus};
 pub use request_class::{RequestClass, RequestClassSpec};
 pub use resource_request::{ResourceRequest, ResourceRequestSpec, ResourceRequestStatus};
+pub use supervision_policy::{SupervisionPolicy, SupervisionPolicySpec, SupervisionPolicyStatus};
+pub use utilisation_report::{UtilisationReport, UtilisationReportSpec, UtilisationReportStatus};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
@@ -41,6 +47,9 @@ pub fn all() -> Vec<CustomResourceDefinition> {
         RequestClass::crd(),
         ResourceRequest::crd(),
         Approval::crd(),
+        SupervisionPolicy::crd(),
+        UtilisationReport::crd(),
+        Cloud::crd(),
         BackupPolicy::crd(),
         RecoveryPoint::crd(),
         DisasterRecoveryDrill::crd(),

@@ -1,5 +1,8 @@
 //! ResourceRequest: the project gate (总开关) in three acts: assess before, control during, evaluate after.
 
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -9,6 +12,7 @@ use crate::quantities::{self, Quantities};
 
 use crate::backup_policy::{Include, Objective};
 use crate::department::Zone;
+use crate::utilisation_report::{Recommendation, UseVerdict};
 
 /// A department asks for the resources of one information system (信息系统). When approved it becomes the namespace
 /// `<department>-<name>` with its quota, for a term. A change is an edit, and takes effect when approved.
@@ -203,6 +207,15 @@ pub struct ResourceRequestStatus {
     pub granted: Option<Granted>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub term: Option<Term>,
+    /// How long it took from the last approval to a namespace that could be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<Delivery>,
+    /// What the grant is really used for, as of the last whole day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub utilisation: Option<Utilisation>,
+    /// The third act: what was promised and what happened, after the days of trial of the grant in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluation: Option<Evaluation>,
 }
 
 /// Where a request stands.
@@ -276,4 +289,73 @@ pub struct Term {
     /// Days before the end at which a warning was given: 30, 7, 1.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warned: Vec<i64>,
+}
+
+/// From the last approval to a usable namespace.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Delivery {
+    pub approved_at: Time,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivered_at: Option<Time>,
+}
+
+/// What a system's window of recent days says.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Utilisation {
+    pub verdict: UseVerdict,
+    /// The SupervisionPolicy whose thresholds say so.
+    pub policy: String,
+    pub from: Time,
+    pub to: Time,
+    /// By resource.
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+    pub resources: BTreeMap<String, UseLine>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["resource"]))]
+    pub recommendations: Vec<Recommendation>,
+    /// Since when it has been Low without a break.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub low_since: Option<Time>,
+    /// The end of the time that the department has to ask for less, or to be exempted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shrink_by: Option<Time>,
+    /// Why it is not told to shrink, and the last day of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exempt: Option<String>,
+}
+
+/// One resource, side by side.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+pub struct UseLine {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub granted: Option<Quantity>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested: Option<Quantity>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub average: Option<Quantity>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak: Option<Quantity>,
+    /// In percent with two digits.
+    pub coverage: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<UseVerdict>,
+}
+
+/// What was promised and what happened.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Evaluation {
+    /// When the grant that is evaluated came into force.
+    pub granted_at: Time,
+    pub evaluated_at: Time,
+    pub policy: String,
+    pub verdict: UseVerdict,
+    /// Seconds from approval to delivery, where they are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery_seconds: Option<i64>,
+    /// By resource.
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
+    pub resources: BTreeMap<String, UseLine>,
 }

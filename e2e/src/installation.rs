@@ -124,21 +124,37 @@ impl Installation {
                 kubectl.apply(&secret(&format!("reader-{other}"), &keys(&store.reader)))?;
             }
         }
+        self.configure(centre, &[])?;
+        for centre in CENTRES {
+            kubectl.apply(&self.centre(&self.lab.centre(centre)?).to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Installs the operator of a centre, or changes its settings to these beside the lab's own, which sample often and
+    /// read volumes.
+    ///
+    /// # Errors
+    /// With Helm's own words.
+    pub fn configure(&self, centre: &str, more: &[&str]) -> Result<()> {
         let (repository, tag) = self.image.rsplit_once(':').context("the image has no tag")?;
+        let folder = chart("tripod");
         let settings = [
             format!("centre={centre}"),
             format!("image.repository={repository}"),
             format!("image.tag={tag}"),
         ];
-        let settings: Vec<&str> = settings.iter().flat_map(|s| ["--set-string", s.as_str()]).collect();
-        let chart = chart("tripod");
+        let settings = settings.iter().flat_map(|s| ["--set-string", s.as_str()]);
+        let utilisation =
+            "utilisation.samplingInterval=15,utilisation.bucketInterval=30,utilisation.kubeletVolumes=true";
+        let more = more.iter().flat_map(|setting| ["--set", setting]);
         let words: Vec<&str> =
-            [&["upgrade", "--install", "tripod", &chart, "-n", NAMESPACE], &settings[..]].concat();
-        self.helm(centre, &words)?;
-        for centre in CENTRES {
-            kubectl.apply(&self.centre(&self.lab.centre(centre)?).to_string())?;
-        }
-        Ok(())
+            ["upgrade", "--install", "tripod", folder.as_str(), "-n", NAMESPACE, "--set", utilisation]
+                .into_iter()
+                .chain(settings)
+                .chain(more)
+                .collect();
+        self.helm(centre, &words).map(drop)
     }
 
     /// The centre whose operator looks after `centre`: its own, or production's where it has a store only.

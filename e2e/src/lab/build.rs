@@ -48,6 +48,10 @@ const TOOLS: [(&str, &str); 6] = [
     ("versitygw", "github.com/versity/versitygw/cmd/versitygw@v1.8.0"),
 ];
 
+/// Programs out of Debian packages that are unpacked and not installed: installed, they would start a service.
+const UNPACKED: [(&str, &str, &str); 2] =
+    [("prometheus", "prometheus", "usr/bin/prometheus"), ("promtool", "prometheus", "usr/bin/promtool")];
+
 /// Programs that come from Debian, with their packages.
 const PACKAGES: [(&str, &str); 9] = [
     ("runc", "runc"),
@@ -69,9 +73,18 @@ pub struct Binaries(PathBuf);
 struct Recipe {
     name: &'static str,
     package: &'static str,
-    /// The folder of the module it is built in; a tool is a module of its own.
-    module: Option<&'static str>,
+    origin: Origin,
     hash: String,
+}
+
+/// Where a program comes from.
+enum Origin {
+    /// This folder of modules.
+    Module(&'static str),
+    /// It is a module of its own.
+    Tool,
+    /// A Debian package, at this path in it.
+    Debian(&'static str),
 }
 
 impl Binaries {
@@ -213,22 +226,40 @@ fn build(recipe: &Recipe, program: &Path) -> Result<()> {
     let unfinished = program.with_extension(format!("unfinished-{}", std::process::id()));
     fs::create_dir_all(&unfinished)?;
     let built = unfinished.join(recipe.name);
-    match recipe.module {
-        Some(module) => output(
+    match recipe.origin {
+        Origin::Module(module) => output(
             go(&sources().join(module))
                 .args(["build", "-ldflags", &versioned(), "-o"])
                 .arg(&built)
                 .arg(recipe.package),
-        ),
-        None => output(go(&sources()).env("GOBIN", &unfinished).args([
+        )
+        .map(drop),
+        Origin::Tool => output(go(&sources()).env("GOBIN", &unfinished).args([
             "install",
             "-ldflags",
             "-s -w",
             recipe.package,
-        ])),
+        ]))
+        .map(drop),
+        Origin::Debian(path) => unpack(recipe.package, path, &unfinished, &built),
     }?;
     fs::rename(built, program)?;
-    Ok(fs::remove_dir(unfinished)?)
+    Ok(fs::remove_dir_all(unfinished)?)
+}
+
+/// Fetches a Debian package and takes one file out of it.
+fn unpack(package: &str, path: &str, folder: &Path, to: &Path) -> Result<()> {
+    let fetch = || output(Command::new("apt-get").current_dir(folder).args(["download", "-q", package]));
+    if fetch().is_err() {
+        output(Command::new("apt-get").args(["update", "-q"]))?;
+        fetch()?;
+    }
+    let is_package = |entry: &fs::DirEntry| entry.path().extension().is_some_and(|e| e == "deb");
+    let archive =
+        fs::read_dir(folder)?.filter_map(Result::ok).find(is_package).context("apt fetched nothing")?;
+    let all = folder.join("all");
+    output(Command::new("dpkg-deb").arg("-x").arg(archive.path()).arg(&all))?;
+    Ok(fs::rename(all.join(path), to)?)
 }
 
 /// kubectl and Helm refuse a server that does not know its own version.
@@ -253,12 +284,16 @@ fn recipes() -> Result<Vec<Recipe>> {
         hash_folder(&sources().join(module), &mut folder)?;
         for (name, package) in commands {
             let hash = short(folder.clone().chain_update(package));
-            recipes.push(Recipe { name, package, module: Some(module), hash });
+            recipes.push(Recipe { name, package, origin: Origin::Module(module), hash });
         }
     }
     for (name, package) in TOOLS {
         let hash = short(Sha256::new_with_prefix(&go).chain_update(package));
-        recipes.push(Recipe { name, package, module: None, hash });
+        recipes.push(Recipe { name, package, origin: Origin::Tool, hash });
+    }
+    for (name, package, path) in UNPACKED {
+        let hash = short(Sha256::new_with_prefix("debian ").chain_update(package));
+        recipes.push(Recipe { name, package, origin: Origin::Debian(path), hash });
     }
     Ok(recipes)
 }

@@ -12,6 +12,7 @@ pub mod network;
 pub mod pki;
 pub mod process;
 pub mod progress;
+pub mod prometheus;
 pub mod store;
 
 use std::fs;
@@ -234,6 +235,28 @@ impl Lab {
     /// When the API server does not answer.
     pub fn remove_fake_nodes(&self, centre: &str) -> Result<()> {
         kwok::remove(&self.binaries, &self.layout.centre(centre)?)
+    }
+
+    /// Starts a Prometheus at a centre; see [`prometheus::start`].
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub fn add_prometheus(
+        &self,
+        centre: &str,
+        targets: &[String],
+        rules: &[String],
+    ) -> Result<prometheus::Prometheus> {
+        prometheus::start(&self.binaries, &self.layout.centre(centre)?, targets, rules)
+    }
+
+    /// Stops it.
+    ///
+    /// # Errors
+    /// When there is no such centre.
+    pub fn remove_prometheus(&self, centre: &str) -> Result<()> {
+        prometheus::stop(&self.layout.centre(centre)?);
+        Ok(())
     }
 
     /// The process of a centre's component.

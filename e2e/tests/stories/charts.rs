@@ -18,7 +18,10 @@ fn an_api_server_takes_what_the_charts_render() -> Result<()> {
             let file = file?.path().display().to_string();
             // Without the PodMonitor, whose definition a lab has not; and of a request only that, not its test.
             let more: &[&str] = match name {
-                "tripod" => &["--set", "podMonitor.enabled=false"],
+                "tripod" => &[
+                    "--set",
+                    "monitoring.podMonitor.enabled=false,monitoring.serviceMonitor.enabled=false,monitoring.rules.enabled=false",
+                ],
                 "department-request" => &["-s", "templates/resourcerequest.yaml"],
                 _ => &[],
             };

@@ -3,13 +3,16 @@
 
 use std::collections::BTreeSet;
 
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use tripod_crds::department::Zone;
 use tripod_crds::resource_request::{Check, CheckResult};
-use tripod_crds::{Department, ResourceRequest};
+use tripod_crds::utilisation_report::{Figures, UseVerdict};
+use tripod_crds::{Department, ResourceRequest, UtilisationReport};
 
 use crate::bilingual::both;
-use crate::ledger::Amounts;
+use crate::ledger::{self, Amounts};
 use crate::quantity;
+use crate::utilisation::report;
 
 /// What the checks look at.
 #[derive(Clone, Debug)]
@@ -21,8 +24,12 @@ pub struct Evidence<'a> {
     pub free: Amounts,
     /// Other requests whose systems read like this one's: `dept-x/name`.
     pub alike: Vec<String>,
-    /// What the department's pods use of what they ask for, in percent; or why that is unknown.
-    pub use_of_requested: Result<i128, String>,
+    /// Over the window of supervision, of the whole department; absent before the first whole day.
+    pub department_use: Option<&'a UtilisationReport>,
+    /// Over the same window, of this system.
+    pub system_use: Option<&'a UtilisationReport>,
+    /// What the department's other requests were evaluated as.
+    pub evaluated: &'a [(String, UseVerdict)],
     /// Why the namespace of that name can't be had.
     pub namespace: Result<String, String>,
     /// Names of all centres.
@@ -34,7 +41,7 @@ pub struct Evidence<'a> {
 /// All checks, in the order in which they are shown.
 #[must_use]
 pub fn assess(evidence: &Evidence<'_>) -> Vec<Check> {
-    let checks: [(&str, Test); 9] = [
+    let checks: [(&str, Test); 10] = [
         ("DepartmentActive", department_active),
         ("NamespaceFree", namespace_free),
         ("BelongsOnCloud", belongs_on_cloud),
@@ -43,6 +50,7 @@ pub fn assess(evidence: &Evidence<'_>) -> Vec<Check> {
         ("NoDuplicateSystem", no_duplicate),
         ("RecoveryLevelCovered", recovery_level_covered),
         ("BudgetHeadroom", budget_headroom),
+        ("RecentUse", recent_use),
         ("PresentUse", present_use),
     ];
     checks
@@ -268,14 +276,68 @@ fn names(budget: &tripod_crds::quantities::Quantities) -> String {
     budget.keys().cloned().collect::<Vec<_>>().join(", ")
 }
 
-fn present_use(evidence: &Evidence<'_>) -> Finding {
-    match &evidence.use_of_requested {
-        Ok(percent) => Ok(both(
-            format!("the department's pods use {percent} % of the processors that they ask for"),
-            format!("部门现有容器组实际使用其申请处理器的 {percent} %"),
-        )),
-        Err(why) => Err(Flaw::Unknown(both(format!("not measured: {why}"), "尚无测量数据"))),
+/// Nobody is given less than the system has used in the window.
+fn recent_use(evidence: &Evidence<'_>) -> Finding {
+    let nothing = || both("no window of use to compare with", "尚无使用记录可比对");
+    let Some(report) = evidence.system_use else { return Ok(nothing()) };
+    let asked = match ledger::read("spec.resources", &evidence.request.spec.resources) {
+        Ok(asked) => asked,
+        Err(error) => return failed(&error, &error),
+    };
+    for (resource, peak) in report::peaks(report, &asked) {
+        if asked.get(&resource).is_some_and(|asked| *asked < peak) {
+            let (to, used) = (quantity::exact(asked[&resource]).0, quantity::exact(peak).0);
+            let from = report.spec.from.0;
+            return failed(
+                format!(
+                    "spec.resources[{resource}]: {to} is asked for, and {used} were used at a time since {from}"
+                ),
+                format!("spec.resources[{resource}]：申请 {to}，但 {from} 以来峰值为 {used}"),
+            );
+        }
     }
+    Ok(both("not below what was used in the window", "不低于近期使用峰值"))
+}
+
+/// How the department uses what it has. It stops nobody: those who approve see it.
+fn present_use(evidence: &Evidence<'_>) -> Finding {
+    let figures = evidence.department_use.and_then(|r| r.status.as_ref()?.resources.get("cpu"));
+    let share = |figures: &Figures| {
+        let amount = |q: &Option<Quantity>| q.as_ref().and_then(|q| quantity::parse(q).ok());
+        let (granted, average) = (amount(&figures.granted)?, amount(&figures.average)?);
+        (granted > 0).then(|| (average * 100 / granted, figures.coverage.clone()))
+    };
+    let Some((percent, coverage)) = figures.and_then(share) else {
+        let (english, chinese) = evaluated(evidence);
+        return Err(Flaw::Unknown(both(
+            format!("not measured yet{english}"),
+            format!("尚无测量数据{chinese}"),
+        )));
+    };
+    let (english, chinese) = evaluated(evidence);
+    Ok(both(
+        format!(
+            "the department uses {percent} % of the processors that it was granted (coverage {coverage} %){english}"
+        ),
+        format!("部门平均使用其获批处理器的 {percent} %（数据覆盖率 {coverage} %）{chinese}"),
+    ))
+}
+
+/// What became of its other requests.
+fn evaluated(evidence: &Evidence<'_>) -> (String, String) {
+    let of = |verdict| {
+        let names = evidence.evaluated.iter().filter(|(_, v)| *v == verdict).map(|(name, _)| name.as_str());
+        names.collect::<Vec<_>>().join(", ")
+    };
+    let (low, high) = (of(UseVerdict::Low), of(UseVerdict::High));
+    let part = |names: &str, english: &str, chinese: &str| {
+        if names.is_empty() {
+            return (String::new(), String::new());
+        }
+        (format!("; evaluated as {english}: {names}"), format!("；评估为{chinese}：{names}"))
+    };
+    let (low, high) = (part(&low, "Low", "使用率低"), part(&high, "High", "使用率高"));
+    (low.0 + &high.0, low.1 + &high.1)
 }
 
 /// What a name looks like to a reader: letters that are confused with each other become one, marks and spaces go.

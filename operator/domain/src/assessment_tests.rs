@@ -2,8 +2,32 @@ use super::*;
 use crate::resource_request::tests::{department, request};
 use serde_json::json;
 
+/// A window in which so much of four granted cores was used.
+fn window(average: &str, peak: &str) -> UtilisationReport {
+    serde_json::from_value(json!({"apiVersion": "tripod.cloud/v1alpha1", "kind": "UtilisationReport",
+        "metadata": {"name": "window"},
+        "spec": {"period": "Window", "from": "2026-10-01T00:00:00Z", "to": "2026-10-31T00:00:00Z", "intervalSeconds": 60},
+        "status": {"resources": {"cpu": {"average": average, "peak": peak, "granted": "4", "readings": 9, "of": 10,
+            "coverage": "90.00", "sum": "1"}}}}))
+    .unwrap()
+}
+
 /// The checks that do not pass when the request is changed so.
 fn failing(pointer: &str, value: serde_json::Value) -> Vec<(String, CheckResult)> {
+    let used = (window("500m", "2"), window("500m", "1500m"));
+    checks(pointer, value, Some(&used.0), Some(&used.1))
+        .into_iter()
+        .filter(|c| c.result != CheckResult::Passed)
+        .map(|c| (c.name, c.result))
+        .collect()
+}
+
+fn checks(
+    pointer: &str,
+    value: serde_json::Value,
+    department_use: Option<&UtilisationReport>,
+    system_use: Option<&UtilisationReport>,
+) -> Vec<Check> {
     let mut object = serde_json::to_value(request()).unwrap();
     let (parent, key) = pointer.rsplit_once('/').unwrap();
     object.pointer_mut(parent).unwrap()[key] = value;
@@ -18,13 +42,37 @@ fn failing(pointer: &str, value: serde_json::Value) -> Vec<(String, CheckResult)
         ]
         .into(),
         alike: Vec::new(),
-        use_of_requested: Ok(12),
+        department_use,
+        system_use,
+        evaluated: &[("portal".to_owned(), UseVerdict::Low), ("mail".to_owned(), UseVerdict::Fit)],
         namespace: Ok("health-registration".into()),
         centres: ["production".to_owned(), "same-city".to_owned(), "remote".to_owned()].into(),
         here: "production".into(),
     };
-    let checks = assess(&evidence).into_iter().filter(|c| c.result != CheckResult::Passed);
-    checks.map(|c| (c.name, c.result)).collect()
+    assess(&evidence)
+}
+
+#[test]
+fn nobody_gets_less_than_was_used_and_approvers_see_how_it_was() {
+    let (department, system) = (window("500m", "2"), window("500m", "1500m"));
+    let of = |name: &str, cpu: &str, used: bool| {
+        let value = json!({"requests.cpu": cpu});
+        let checks = checks("/spec/resources", value, used.then_some(&department), used.then_some(&system));
+        let check = checks.into_iter().find(|c| c.name == name).unwrap();
+        (check.result, check.message)
+    };
+    let (result, message) = of("RecentUse", "1499m", true);
+    assert_eq!(result, CheckResult::Failed);
+    assert!(
+        message.starts_with("spec.resources[requests.cpu]: 1499m is asked for, and 1500m were used"),
+        "{message}"
+    );
+    assert_eq!(of("RecentUse", "1500m", true).0, CheckResult::Passed);
+    assert_eq!(of("RecentUse", "1m", false).0, CheckResult::Passed);
+    let (result, message) = of("PresentUse", "2", true);
+    assert_eq!(result, CheckResult::Passed);
+    assert!(message.contains("12 % of the processors") && message.contains("as Low: portal ·"), "{message}");
+    assert_eq!(of("PresentUse", "2", false).0, CheckResult::Unknown);
 }
 
 #[test]
@@ -45,6 +93,7 @@ fn each_check_fails_by_its_own_name() {
         ),
         ("/spec/recoveryLevel", json!(6), Some("RecoveryLevelCovered")),
         ("/spec/resources", json!({"requests.cpu": "8001m"}), Some("BudgetHeadroom")),
+        ("/spec/resources", json!({"requests.cpu": "1"}), Some("RecentUse")),
         ("/spec/resources", json!({"requests.nvidia.com/gpu": "1"}), Some("BudgetHeadroom")),
     ];
     for (pointer, value, expected) in cases {

@@ -2,17 +2,19 @@
 //! its budget. And what it uses, beside what it asked for and was given.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::{Value, json};
-use tripod_crds::Department;
-use tripod_crds::department::Suspension;
+use tripod_crds::department::{BudgetForecast, Suspension};
+use tripod_crds::{Cloud, Department};
 
 use crate::conditions::Verdict;
 use crate::ledger::{self, Amounts, Entry, Ledger};
 use crate::namespace::{self, ADOPTED, Namespace, Rights, SCALED};
 use crate::tenancy::{DEPARTMENT, home};
+use crate::utilisation::Readings;
 
 pub use status::{again, free, status, usage};
 
@@ -31,8 +33,12 @@ pub struct Observed {
     pub unlabelled: BTreeMap<String, Unlabelled>,
     /// Namespaces of the ledger that were looked for and don't exist.
     pub gone: BTreeSet<String>,
-    /// Sums over all running pods by namespace, or why they are unknown.
-    pub usage: Result<BTreeMap<String, Result<Usage, String>>, String>,
+    /// What was read last, by namespace, or why nothing could be read.
+    pub usage: Result<BTreeMap<String, Readings>, String>,
+    /// How the budget will do, by resource.
+    pub forecast: BTreeMap<String, BudgetForecast>,
+    /// All other clouds. Shared: each holds what every department has there.
+    pub clouds: Vec<Arc<Cloud>>,
 }
 
 /// A namespace that is not the department's, or not yet.
@@ -41,13 +47,6 @@ pub struct Unlabelled {
     pub version: String,
     /// Whose it is.
     pub department: Option<String>,
-}
-
-/// What is really used, in billionths of a core and of a byte.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    pub cpu: i128,
-    pub memory: i128,
 }
 
 /// What to do, in this order.

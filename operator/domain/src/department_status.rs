@@ -7,11 +7,13 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use tripod_crds::DepartmentStatus;
 use tripod_crds::department::{BudgetLine, Suspension};
 
-use super::{Observed, Plan, Usage, home, ledger_seen, name_of, stalled};
+use super::{Observed, Plan, home, ledger_seen, name_of, stalled};
+use crate::cloud;
 use crate::conditions::{self, Verdict};
 use crate::ledger::{self, Amounts};
 use crate::namespace::Namespace;
 use crate::quantity;
+use crate::utilisation::{self, Measured, Readings};
 
 /// When to look again although nobody called: once an hour, and soon while a quota waits to be enforced, since a quota
 /// controller that stalls tells nobody.
@@ -47,6 +49,9 @@ pub fn status(
         status.namespace = Some(home.clone());
     }
     status.budget = budget(seen);
+    status.clouds = cloud::shares(&name_of(seen), seen.clouds.iter().map(AsRef::as_ref), now);
+    status.total = cloud::total(&status.budget, &status.clouds);
+    status.forecast.clone_from(&seen.forecast);
     let conditions = [
         ("Ready", ready(seen, plan, applied, &home)),
         ("WithinBudget", within_budget(&status.budget)),
@@ -135,7 +140,11 @@ fn enforced(seen: &Observed, now: Timestamp) -> Verdict {
 fn measured(seen: &Observed) -> Verdict {
     let unknown = match &seen.usage {
         Err(why) => Some(why.clone()),
-        Ok(all) => seen.namespaces.keys().find_map(|n| all.get(n)?.as_ref().err().cloned()),
+        Ok(all) => seen.namespaces.keys().find_map(|n| match all.get(n).map(|r| r.get(&Measured::Cpu)) {
+            Some(Some(Ok(_))) => None,
+            Some(Some(Err(why))) => Some(why.clone()),
+            _ => Some(format!("{n} has no reading yet")),
+        }),
     };
     unknown.map_or_else(
         || Verdict::yes("AllPodsRead", "every running pod has a reading"),
@@ -159,7 +168,7 @@ fn budget(seen: &Observed) -> BTreeMap<String, BudgetLine> {
             budget: budget.clone(),
             committed: committed.map(quantity::exact),
             requested: requested(resource).map(quantity::exact),
-            used: used.as_ref().and_then(|u| used_of(resource, *u)),
+            used: used_of(resource, &used),
             over: over.map(quantity::exact),
         };
         (resource.clone(), line)
@@ -169,20 +178,21 @@ fn budget(seen: &Observed) -> BTreeMap<String, BudgetLine> {
 
 /// The sum over the department's namespaces; one that is unknown makes it unknown.
 #[must_use]
-pub fn usage(seen: &Observed) -> Option<Usage> {
-    let all = seen.usage.as_ref().ok()?;
-    seen.namespaces.keys().filter_map(|name| all.get(name)).try_fold(Usage::default(), |sum, usage| {
-        let usage = usage.as_ref().ok()?;
-        Some(Usage { cpu: sum.cpu + usage.cpu, memory: sum.memory + usage.memory })
-    })
+pub fn usage(seen: &Observed) -> Readings {
+    let Ok(all) = &seen.usage else { return Readings::new() };
+    utilisation::sum(&seen.namespaces.keys().map(|name| (name.as_str(), all.get(name))))
 }
 
-fn used_of(resource: &str, usage: Usage) -> Option<Quantity> {
-    match resource {
-        "requests.cpu" | "limits.cpu" | "cpu" => Some(quantity::millicores(usage.cpu)),
-        "requests.memory" | "limits.memory" | "memory" => Some(quantity::mebibytes(usage.memory)),
-        _ => None,
-    }
+/// What of the use a resource of the budget bounds, rounded to what people read.
+fn used_of(resource: &str, usage: &Readings) -> Option<Quantity> {
+    let (measured, write): (Measured, fn(i128) -> Quantity) = match resource {
+        "requests.cpu" | "limits.cpu" | "cpu" => (Measured::Cpu, quantity::millicores),
+        "requests.memory" | "limits.memory" | "memory" => (Measured::Memory, quantity::mebibytes),
+        "requests.storage" => (Measured::Storage, quantity::mebibytes),
+        gpu if gpu.ends_with("/gpu") => (Measured::Gpu, quantity::millicores),
+        _ => return None,
+    };
+    Some(write(usage.get(&measured)?.as_ref().ok().copied()?))
 }
 
 /// What of the budget is not committed, by resource; a resource of which a commitment is unknown is absent.

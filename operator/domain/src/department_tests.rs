@@ -1,6 +1,7 @@
 use super::*;
 use crate::ledger::Quota;
 use crate::resource_request::tests::department;
+use crate::utilisation::Measured;
 use tripod_crds::department::Adoption;
 
 fn at(second: i64) -> Timestamp {
@@ -14,7 +15,12 @@ fn seen() -> Observed {
         namespaces: BTreeMap::new(),
         unlabelled: BTreeMap::new(),
         gone: BTreeSet::new(),
-        usage: Ok(BTreeMap::new()),
+        usage: Ok(BTreeMap::from([(
+            "dept-health".into(),
+            [(Measured::Cpu, Ok(0)), (Measured::Memory, Ok(0))].into(),
+        )])),
+        forecast: BTreeMap::new(),
+        clouds: Vec::new(),
     }
 }
 
@@ -162,9 +168,13 @@ fn no_reading_is_not_a_zero() {
     with_home(&mut seen);
     let line =
         |seen: &Observed| status(seen, &Plan::default(), &Ok(()), at(0)).budget["requests.cpu"].clone();
-    seen.usage = Ok(BTreeMap::from([("dept-health".into(), Ok(Usage { cpu: 250_000_000, memory: 0 }))]));
+    seen.usage = Ok(BTreeMap::from([(
+        "dept-health".into(),
+        [(Measured::Cpu, Ok(250_000_000)), (Measured::Memory, Ok(0))].into(),
+    )]));
     assert_eq!(line(&seen).used, Some(Quantity("250m".into())));
-    seen.usage = Ok(BTreeMap::from([("dept-health".into(), Err("no reading yet".into()))]));
+    seen.usage =
+        Ok(BTreeMap::from([("dept-health".into(), [(Measured::Cpu, Err("no reading yet".into()))].into())]));
     assert_eq!(line(&seen).used, None);
     seen.namespaces.get_mut("dept-health").unwrap().quota.as_mut().unwrap().used = None;
     assert_eq!(line(&seen).requested, None);
@@ -184,4 +194,23 @@ fn a_lowered_budget_is_reported_and_evicts_nothing() {
     let status = status(&seen, &plan, &Ok(()), at(0));
     assert_eq!(status.budget["requests.cpu"].over, Some(Quantity("36".into())));
     assert_eq!(crate::conditions::find(&status.conditions, "WithinBudget").unwrap().reason, "OverCommitted");
+}
+
+#[test]
+fn other_clouds_are_beside_it_and_where_there_are_none_nothing_is_said() {
+    let mut seen = seen();
+    with_home(&mut seen);
+    let shown = |seen: &Observed, second| status(seen, &Plan::default(), &Ok(()), at(second));
+    assert!(shown(&seen, 0).clouds.is_empty() && shown(&seen, 0).total.is_empty());
+    let object = json!({"apiVersion": "tripod.cloud/v1alpha1", "kind": "Cloud", "metadata": {"name": "second"},
+        "spec": {"displayName": "二期", "kubeconfigSecretRef": {"name": "cloud-second"}},
+        "status": {"readAt": at(0).to_string(), "departments": {"health": {"requests.cpu": {"granted": "3"}}},
+            "conditions": [{"type": "Ready", "status": "True", "reason": "Read", "message": "", "lastTransitionTime": at(0).to_string()}]}});
+    seen.clouds = vec![Arc::new(serde_json::from_value(object).unwrap())];
+    let before = shown(&seen, 0);
+    assert_eq!(before.clouds["second"].resources["requests.cpu"].granted, Some(Quantity("3".into())));
+    assert!(before.total["requests.cpu"].granted.is_some() && before.total["requests.cpu"].budget.is_none());
+    seen.department.status = Some(before.clone());
+    assert_eq!(shown(&seen, 60), before);
+    assert_eq!(shown(&seen, 181).total["requests.cpu"], tripod_crds::cloud::CloudLine::default());
 }

@@ -134,6 +134,16 @@ pub fn decide(seen: &Observed, now: Timestamp) -> Plan {
     }
 }
 
+/// When a drill ended, and whether it passed.
+#[must_use]
+pub fn concluded(drill: &DisasterRecoveryDrill) -> Option<(Timestamp, bool)> {
+    let phase = phase_of(drill);
+    let timeline = &drill.status.as_ref()?.timeline;
+    let ended = timeline.iter().find(|entry| entry.phase == phase)?.at.0;
+    matches!(phase, DrillPhase::Succeeded | DrillPhase::Failed)
+        .then_some((ended, phase == DrillPhase::Succeeded))
+}
+
 fn leave(seen: &Observed) -> Option<Verdict> {
     let centre = &seen.drill.spec.centre;
     match &seen.server {

@@ -17,10 +17,14 @@ use crate::quantity;
 pub use next::{Situation, next, situation};
 pub use tables::{REQUEST_COLUMNS, age, department, request_row};
 
+#[path = "explain_clouds.rs"]
+mod clouds;
 #[path = "explain_next.rs"]
 mod next;
 #[path = "explain_tables.rs"]
 mod tables;
+#[path = "explain_use.rs"]
+mod used;
 
 /// What stands for the unknown: no reading is not a zero.
 pub const UNKNOWN: &str = "-";
@@ -106,6 +110,7 @@ pub fn request(asked: &Asked<'_>, now: Timestamp) -> Vec<Section> {
     sections.extend(assessment(asked.request));
     sections.extend(approvals(asked.request));
     sections.push(resources(asked.request, asked.hash));
+    sections.extend(used::section(asked.request));
     sections.push(term(asked.request, now));
     sections.push(Section::new("Next", "下一步", next(asked, now)));
     sections
@@ -117,6 +122,7 @@ pub fn judgement(request: &ResourceRequest, hash: &str, now: Timestamp) -> Vec<S
     let mut sections = vec![subject(request, hash), resources(request, hash)];
     sections.extend(assessment(request));
     sections.extend(approvals(request));
+    sections.extend(used::section(request));
     sections.push(term(request, now));
     sections
 }

@@ -72,10 +72,14 @@ pub fn age(created: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// A department: who and how it is, its budget resource by resource, and its systems.
+/// A department: who and how it is, its budget resource by resource, what it has on other clouds, and its systems.
 #[must_use]
 pub fn department(department: &Department, requests: &[ResourceRequest]) -> Vec<Section> {
-    vec![identity(department), budget(department), systems(department, requests)]
+    let mut sections = vec![identity(department), budget(department)];
+    sections.extend(super::clouds::section(department));
+    sections.extend(super::used::forecast(department));
+    sections.push(systems(department, requests));
+    sections
 }
 
 fn identity(department: &Department) -> Section {

@@ -26,6 +26,8 @@ pub struct Namespace {
     pub labels: BTreeMap<String, String>,
     pub annotations: BTreeMap<String, String>,
     pub deleting: bool,
+    /// Seconds since the epoch.
+    pub created: i64,
     pub quota: Option<ledger::Quota>,
     /// When the quota was last written by us, seconds since the epoch.
     pub quota_written_at: i64,

@@ -8,7 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use serde_json::{Value, json};
 use tripod_crds::resource_request::{Check, CheckResult};
-use tripod_crds::{Approval, Department, RequestClass, ResourceRequest};
+use tripod_crds::supervision_policy::SupervisionPolicySpec;
+use tripod_crds::utilisation_report::UseVerdict;
+use tripod_crds::{Approval, Department, RequestClass, ResourceRequest, UtilisationReport};
 
 use crate::approvals::{self, Tally};
 use crate::assessment::{self, Evidence};
@@ -18,7 +20,7 @@ use crate::spec_hash;
 use crate::tenancy::{self, DEPARTMENT, ENDED, GRANT, Grant, REQUEST};
 use crate::term;
 
-pub use status::{News, news, status};
+pub use status::{News, delivered, news, status};
 
 #[path = "resource_request_status.rs"]
 mod status;
@@ -43,7 +45,14 @@ pub struct Observed {
     /// is absent.
     pub free: Amounts,
     pub alike: Vec<String>,
-    pub use_of_requested: Result<i128, String>,
+    /// Over the window, of the whole department.
+    pub department_use: Option<UtilisationReport>,
+    /// Over the window, of this system.
+    pub system_use: Option<UtilisationReport>,
+    /// The policy under which use is judged, with its name.
+    pub supervision: Option<(String, SupervisionPolicySpec)>,
+    /// What the department's other requests were evaluated as.
+    pub evaluated: Vec<(String, UseVerdict)>,
     pub centres: BTreeSet<String>,
     /// The centre where systems run.
     pub here: String,
@@ -163,7 +172,9 @@ fn evidence<'a>(seen: &'a Observed, department: &'a Department) -> Evidence<'a> 
         department,
         free: seen.free.clone(),
         alike: seen.alike.clone(),
-        use_of_requested: seen.use_of_requested.clone(),
+        department_use: seen.department_use.as_ref(),
+        system_use: seen.system_use.as_ref(),
+        evaluated: &seen.evaluated,
         namespace,
         centres: seen.centres.clone(),
         here: seen.here.clone(),
@@ -295,7 +306,9 @@ pub fn is_enforced(grant: &Grant, namespace: &Namespace) -> bool {
 pub fn again(seen: &Observed, plan: &Plan, now: Timestamp) -> SignedDuration {
     let term = plan.grant.as_ref().map(|grant| term::next(grant, now));
     let expiries = seen.approvals.iter().filter_map(|a| a.spec.expires_at.as_ref().map(|t| t.0));
-    let next = expiries.filter(|t| *t > now).chain(term).min();
+    let used = seen.request.status.as_ref().and_then(|s| s.utilisation.as_ref());
+    let shrink_by = used.and_then(|u| u.shrink_by.as_ref()).map(|t| t.0);
+    let next = expiries.chain(shrink_by).filter(|t| *t > now).chain(term).min();
     // Nothing wakes us when the policy is installed.
     let longest = if seen.guarded { SignedDuration::from_hours(6) } else { SignedDuration::from_secs(30) };
     next.map_or(longest, |next| next.duration_since(now).min(longest)).max(SignedDuration::from_secs(1))

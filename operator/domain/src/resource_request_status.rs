@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use tripod_crds::ResourceRequestStatus;
 use tripod_crds::resource_request::{Approvals, CheckResult, Granted, Phase, Term};
 
-use super::{Observed, Plan, System, is_assessed, is_enforced, namespace_name};
+use super::{Observed, Plan, System, is_assessed, is_enforced, names, namespace_name};
 use crate::approvals::short;
 use crate::bilingual::{append, both};
 use crate::conditions::{self, Verdict};
@@ -13,6 +13,7 @@ use crate::ledger;
 use crate::namespace::Namespace;
 use crate::tenancy::Grant;
 use crate::term;
+use crate::utilisation::evaluation::{self, Subject};
 
 /// An event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,8 +62,30 @@ pub fn status(
     }
     if let Some(grant) = &plan.grant {
         conditions::set(&mut status.conditions, "TermEnding", &ending(grant, now), generation, now);
+        let is_ready = ready.holds && in_force;
+        let known = status.delivery.as_ref();
+        status.delivery = Some(evaluation::delivery(grant, &seen.approvals, known, is_ready, now));
+        supervise(&mut status, seen, grant, now);
     }
     status
+}
+
+/// The third act: how the grant is used, and what the days of trial have shown.
+fn supervise(status: &mut ResourceRequestStatus, seen: &Observed, grant: &Grant, now: Timestamp) {
+    let generation = seen.request.metadata.generation;
+    let (department, request) = names(seen);
+    let subject = Subject { department: &department, request: &request };
+    let Some((_, policy)) = &seen.supervision else { return };
+    let window = seen.system_use.as_ref();
+    status.utilisation = window.and_then(|w| evaluation::utilisation(w, policy, subject, now));
+    let before = status.evaluation.take();
+    let (delivery, used) = (status.delivery.as_ref(), status.utilisation.as_ref());
+    status.evaluation = evaluation::evaluate(grant, before.as_ref(), delivery, used, policy.trial_days);
+    match used.and_then(|used| evaluation::well_used(used, now)) {
+        Some(verdict) => conditions::set(&mut status.conditions, "WellUsed", &verdict, generation, now),
+        // Nobody can say any more.
+        None => status.conditions.retain(|c| c.type_ != "WellUsed"),
+    }
 }
 
 fn whole(moment: Timestamp) -> Time {
@@ -252,6 +275,15 @@ fn phase(
     if assessed.holds && is_assessed(&plan.checks) { Phase::AwaitingApproval } else { Phase::Assessing }
 }
 
+/// Seconds from approval to delivery, when it has just been delivered.
+#[must_use]
+pub fn delivered(before: Option<&ResourceRequestStatus>, after: &ResourceRequestStatus) -> Option<i64> {
+    let at = |s: &ResourceRequestStatus| s.delivery.as_ref()?.delivered_at.clone();
+    let (delivery, now) = (after.delivery.as_ref()?, at(after)?);
+    let is_news = before.and_then(at).as_ref() != Some(&now);
+    is_news.then(|| now.0.duration_since(delivery.approved_at.0).as_secs())
+}
+
 /// What is worth an event: a reason of Ready that is new, and each warning once.
 #[must_use]
 pub fn news(before: Option<&ResourceRequestStatus>, after: &ResourceRequestStatus) -> Vec<News> {
@@ -266,6 +298,23 @@ pub fn news(before: Option<&ResourceRequestStatus>, after: &ResourceRequestStatu
         let warning =
             !matches!(ready.reason.as_str(), "Provisioned" | "AwaitingApproval" | "AwaitingSecondApprover");
         news.push(News { warning, reason: ready.reason.clone(), message: ready.message.clone() });
+    }
+    let used = |status: &ResourceRequestStatus| {
+        conditions::find(&status.conditions, "WellUsed").filter(|c| c.status == "False").cloned()
+    };
+    if let Some(badly) = used(after)
+        && before.and_then(used).map(|b| b.reason).as_ref() != Some(&badly.reason)
+    {
+        news.push(News { warning: true, reason: format!("Use{}", badly.reason), message: badly.message });
+    }
+    if let Some(evaluation) = &after.evaluation
+        && before.and_then(|b| b.evaluation.as_ref()) != Some(evaluation)
+    {
+        let message = both(
+            format!("the trial is over: {:?}; see status.evaluation", evaluation.verdict),
+            format!("试运行期满：{:?}；详见 status.evaluation", evaluation.verdict),
+        );
+        news.push(News { warning: false, reason: "Evaluated".to_owned(), message });
     }
     let warned = |status: Option<&ResourceRequestStatus>| {
         status.and_then(|s| s.term.as_ref()).map(|t| t.warned.clone()).unwrap_or_default()

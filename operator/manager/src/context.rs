@@ -12,12 +12,12 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tripod_crds::RequestClass;
+use tripod_crds::{Cloud, RequestClass, SupervisionPolicy, UtilisationReport};
 
 use crate::stores::Stores;
 use crate::telemetry::metrics::Metrics;
 use crate::tenancy::Tenancy;
-use crate::usage::UsageReader;
+use crate::utilisation::Utilisation;
 
 /// The one field manager of everything that the operator applies.
 pub const FIELD_MANAGER: &str = "tripod";
@@ -41,7 +41,13 @@ pub struct Ctx {
     /// What is known of all departments' namespaces.
     pub tenancy: Arc<Tenancy>,
     pub classes: Store<RequestClass>,
-    pub usage: UsageReader,
+    /// Other clouds, with what departments have there.
+    pub clouds: Store<Cloud>,
+    /// What departments really use.
+    pub utilisation: Utilisation,
+    /// The reports over the window, one in each namespace.
+    pub windows: Store<UtilisationReport>,
+    pub supervision: Store<SupervisionPolicy>,
 }
 
 /// A failed pass. It is shown, counted, and tried again later.

@@ -10,7 +10,7 @@ mod operator;
 mod stores;
 mod telemetry;
 mod tenancy;
-mod usage;
+mod utilisation;
 mod vault;
 
 use std::path::{Path, PathBuf};

@@ -6,24 +6,27 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use futures::StreamExt;
 use futures::future::{BoxFuture, join_all};
+use futures::{FutureExt, StreamExt};
+use kube::client::ClientBuilder;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::store::{Writer, store};
-use kube::{Api, Client, Config};
+use kube::{Api, Config};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tripod_crds::{Department, RequestClass, ResourceRequest};
+use tripod_crds::{Cloud, Department, RequestClass, ResourceRequest, SupervisionPolicy, UtilisationReport};
 
 use crate::context::Ctx;
 use crate::controllers;
 use crate::gateway::{self, KubeGatekeeper, certificate};
 use crate::leader::Candidate;
 use crate::stores::Stores;
+use crate::telemetry::api_calls::CountCalls;
 use crate::telemetry::http;
+use crate::telemetry::live::Live;
 use crate::telemetry::metrics::Metrics;
 use crate::tenancy::{Tenancy, Triggers};
-use crate::usage::UsageReader;
+use crate::utilisation::{Sampler, Source, SourceArguments, Utilisation, windows};
 
 /// How long passes that are under way may take once the process was told to stop.
 const GRACE: Duration = Duration::from_secs(20);
@@ -55,6 +58,8 @@ pub struct OperatorArguments {
     /// Act without waiting for the lease: for one replica, outside a cluster.
     #[arg(long, env = "TRIPOD_NO_LEADER_ELECTION")]
     no_leader_election: bool,
+    #[command(flatten)]
+    utilisation: SourceArguments,
 }
 
 /// Runs until the process is told to stop.
@@ -63,23 +68,39 @@ pub struct OperatorArguments {
 /// When the API server can't be reached, an address can't be listened on, or leadership is lost.
 pub async fn run(arguments: OperatorArguments) -> Result<()> {
     let config = Config::infer().await.context("no way to the API server")?;
-    let client = Client::try_from(config.clone()).context("no client")?;
+    let metrics = Arc::new(Metrics::default());
+    let counted = ClientBuilder::try_from(config.clone()).context("no client")?;
+    let client = counted.with_layer(&CountCalls(metrics.clone())).build();
     let (centre, namespace) = (arguments.centre.clone(), arguments.namespace.clone());
     let service = format!("tripod-gateway.{namespace}.svc");
     let names = [service.clone(), format!("{service}.cluster.local")];
     let certificate = certificate::ensure(client.clone(), &namespace, &names).await?;
-    let metrics = Arc::new(Metrics::default());
     let identity = std::env::var("POD_NAME").unwrap_or_else(|_| format!("process-{}", std::process::id()));
     let reporter = Reporter { controller: "tripod".into(), instance: Some(identity.clone()) };
     let ((departments, for_departments), (requests, for_requests), (classes, for_classes)) =
         (store(), store(), store());
+    let ((windows, for_windows), (supervision, for_supervision)) = (store(), store());
+    let (clouds, for_clouds) = store();
+    let source = Source::new(&arguments.utilisation)?;
     let (tenancy, triggers) = Tenancy::new(departments, requests);
-    let feeds =
-        Feeds { departments: for_departments, requests: for_requests, classes: for_classes, triggers };
+    let feeds = Feeds {
+        departments: for_departments,
+        requests: for_requests,
+        classes: for_classes,
+        clouds: for_clouds,
+        windows: for_windows,
+        supervision: for_supervision,
+        source,
+        sampling_interval: arguments.utilisation.sampling_interval,
+        triggers,
+    };
     let ctx = Ctx {
         tenancy,
         classes,
-        usage: UsageReader::default(),
+        clouds,
+        utilisation: Utilisation::default(),
+        windows,
+        supervision,
         recorder: Recorder::new(client.clone(), reporter),
         stores: Stores::new(
             client.clone(),
@@ -96,6 +117,12 @@ pub async fn run(arguments: OperatorArguments) -> Result<()> {
         centre: centre.clone(),
         namespace: namespace.clone(),
     };
+    metrics.add_live(Box::new(Live {
+        tenancy: ctx.tenancy.clone(),
+        utilisation: ctx.utilisation.clone(),
+        windows: ctx.windows.clone(),
+        drills: metrics.drills.clone(),
+    }));
     // Ready means that movers are served: so the gateway's socket first, then what answers the kubelet.
     let doors = TcpListener::bind(arguments.gateway_address).await.context("--gateway-address")?;
     let gateway = {
@@ -162,6 +189,11 @@ struct Feeds {
     departments: Writer<Department>,
     requests: Writer<ResourceRequest>,
     classes: Writer<RequestClass>,
+    clouds: Writer<Cloud>,
+    windows: Writer<UtilisationReport>,
+    supervision: Writer<SupervisionPolicy>,
+    source: Source,
+    sampling_interval: i64,
     triggers: Triggers,
 }
 
@@ -169,12 +201,19 @@ async fn run_controllers(ctx: Arc<Ctx>, feeds: Feeds) {
     let departments = controllers::watched(Api::<Department>::all(ctx.client.clone()), feeds.departments);
     let requests = controllers::watched(Api::<ResourceRequest>::all(ctx.client.clone()), feeds.requests);
     let classes = controllers::watched(Api::<RequestClass>::all(ctx.client.clone()), feeds.classes);
+    let clouds = controllers::watched(Api::<Cloud>::all(ctx.client.clone()), feeds.clouds);
+    let policies = controllers::watched(Api::<SupervisionPolicy>::all(ctx.client.clone()), feeds.supervision);
     let (complete, completed) = tokio::sync::oneshot::channel();
+    let completed = completed.map(|known| known.is_ok()).shared();
+    let sampler = sample(ctx.clone(), feeds.source, feeds.sampling_interval, completed.clone());
     let tenancy = {
         let (ctx, triggers) = (ctx.clone(), feeds.triggers);
         async move {
             // Nothing is decided before everything is known.
-            if completed.await.is_err() || ctx.classes.wait_until_ready().await.is_err() {
+            if !completed.await
+                || ctx.classes.wait_until_ready().await.is_err()
+                || ctx.clouds.wait_until_ready().await.is_err()
+            {
                 return;
             }
             tracing::info!("the namespaces of all departments are known");
@@ -196,13 +235,16 @@ async fn run_controllers(ctx: Arc<Ctx>, feeds: Feeds) {
         }
     };
     // These only keep up with what is there: they end when the process is told to stop.
-    let watches = join_all::<[BoxFuture<'static, ()>; 3]>([
+    let watches = join_all::<[BoxFuture<'static, ()>; 4]>([
         Box::pin(ctx.tenancy.clone().watch(ctx.client.clone(), ctx.namespace.clone(), complete)),
         Box::pin(classes.for_each(|_| async {})),
-        Box::pin(ctx.usage.clone().run(ctx.client.clone(), ctx.tenancy.clone())),
+        Box::pin(windows::watch(ctx.clone(), feeds.windows)),
+        Box::pin(sampler),
     ]);
-    let all: [BoxFuture<'static, ()>; 6] = [
+    let all: [BoxFuture<'static, ()>; 8] = [
         Box::pin(tenancy),
+        Box::pin(controllers::cloud::run(ctx.clone(), clouds, ctx.clouds.clone())),
+        Box::pin(controllers::supervision_policy::run(ctx.clone(), policies, ctx.supervision.clone())),
         Box::pin(controllers::centre::run(ctx.clone())),
         Box::pin(controllers::backup_policy::run(ctx.clone())),
         Box::pin(controllers::recovery_point::run(ctx.clone())),
@@ -212,6 +254,21 @@ async fn run_controllers(ctx: Arc<Ctx>, feeds: Feeds) {
     tokio::select! {
         _ = join_all(all) => {}
         _ = watches => tracing::error!("the watches of departments have ended"),
+    }
+}
+
+/// Samples once everything is known: a department that is not known yet would be taken for one that is gone.
+async fn sample(
+    ctx: Arc<Ctx>,
+    source: Source,
+    interval: i64,
+    known: impl Future<Output = bool> + Send + 'static,
+) {
+    let ready = known.await
+        && ctx.supervision.wait_until_ready().await.is_ok()
+        && ctx.windows.wait_until_ready().await.is_ok();
+    if ready {
+        Sampler::new(ctx.clone(), ctx.supervision.clone(), source, interval).run().await;
     }
 }
 

@@ -10,7 +10,28 @@ use crate::{Store, StoreError};
 /// Deletions in flight at once.
 const AT_ONCE: usize = 16;
 
+/// How much is in a bucket, as of its current versions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    pub objects: u64,
+    pub bytes: u64,
+}
+
 impl Store {
+    /// Counts what is in a bucket, by listing all of it a page at a time.
+    pub async fn measure(&self, bucket: &str) -> Result<Size, StoreError> {
+        let mut pages = self.client().list_objects_v2().bucket(bucket).into_paginator().send();
+        let mut size = Size::default();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|e| self.target(bucket, "").sort(&e))?;
+            for object in page.contents() {
+                size.objects += 1;
+                size.bytes += object.size().and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
+            }
+        }
+        Ok(size)
+    }
+
     /// Deletes an object; that there is none is success.
     pub async fn delete(&self, bucket: &str, key: &str) -> Result<(), StoreError> {
         let sent = self.client().delete_object().bucket(bucket).key(key).send().await;

@@ -55,8 +55,9 @@ fn explore(story: Story, enough: HasDiscoveries) -> Explored {
         |(property, steps)| format!("\"{property}\" fails after {} steps", steps.len()),
     );
     let said = format!(
-        "{}, 3 namespaces, {} operators: {} states, max depth {}, {end}, {:.1} s",
+        "{}, {} namespaces, {} operators: {} states, max depth {}, {end}, {:.1} s",
         story.name,
+        story.namespaces,
         story.operators,
         checker.unique_state_count(),
         checker.max_depth(),

@@ -13,6 +13,8 @@ use crate::state::{
 #[derive(Clone, Copy, Debug)]
 pub struct Story {
     pub name: &'static str,
+    /// Those that never exist are the first.
+    pub namespaces: usize,
     pub operators: usize,
     /// The budget may become any of these, at any time and as often as it likes. The first is the first.
     pub budgets: &'static [Units],
@@ -91,7 +93,7 @@ impl Model for Story {
 
     fn init_states(&self) -> Vec<State> {
         let spaces = std::array::from_fn(|i| Space {
-            exists: i < LAST || self.last != Last::IsAdopted,
+            exists: i + self.namespaces >= NAMESPACES && (i < LAST || self.last != Last::IsAdopted),
             deletable: i == LAST && self.last != Last::Stays,
             adopted: i == LAST && self.last == Last::IsAdopted,
             pods: 0,

@@ -1,4 +1,4 @@
-//! `department`: its budget, resource by resource, and its systems.
+//! `department`: its budget, resource by resource, here and on other clouds, and its systems.
 
 use kube::Api;
 use kube::api::ListParams;

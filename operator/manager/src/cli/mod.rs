@@ -4,6 +4,7 @@ mod approve;
 mod department;
 mod explain;
 mod requests;
+mod scorecard;
 mod table;
 
 use std::ffi::OsStr;
@@ -49,6 +50,9 @@ pub enum People {
     /// Explain why a ResourceRequest stands where it stands, and who has to do what next.
     #[command(after_help = EXIT_CODES)]
     Explain(explain::Arguments),
+    /// Write a department's month on a page: what it had, what it used, and where its systems stand.
+    #[command(after_help = EXIT_CODES)]
+    Scorecard(scorecard::Arguments),
 }
 
 /// Where to ask, and as whom. The same words as kubectl's.
@@ -158,6 +162,7 @@ pub async fn run(command: People) -> ExitCode {
         People::Requests(arguments) => requests::run(arguments).await,
         People::Department(arguments) => department::run(arguments).await,
         People::Explain(arguments) => explain::run(arguments).await,
+        People::Scorecard(arguments) => scorecard::run(arguments).await,
     };
     match done {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
@@ -235,6 +240,7 @@ mod tests {
             "kubectl-tripod requests -A -w -o json",
             "kubectl-tripod requests --namespace dept-health",
             "kubectl-tripod department health -o json --lang zh",
+            "kubectl-tripod scorecard health --month 2026-10 -o html --lang zh",
             "kubectl-tripod explain registration -n dept-health --lang en --as zhang@health --as-group g",
         ] {
             assert_eq!(read(line), Ok(()), "{line}");

@@ -2,12 +2,14 @@
 
 pub mod backup_policy;
 pub mod centre;
+pub mod cloud;
 pub mod department;
 pub mod disaster_recovery_drill;
 pub mod mover_job;
 pub mod pull;
 pub mod recovery_point;
 pub mod resource_request;
+pub mod supervision_policy;
 
 use std::collections::HashMap;
 use std::fmt::Debug;

@@ -1,9 +1,13 @@
 //! Metrics in OpenMetrics: base units, one unit a metric, no free text as a label. What is unknown has no
 //! series: an absent reading must never look like a zero.
 
-use std::sync::atomic::AtomicU64;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use axum::http::Method;
+
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -24,8 +28,24 @@ struct Kind {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct DepartmentLabel {
-    department: String,
+struct At {
+    centre: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct From {
+    source: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Asked {
+    method: &'static str,
+    code: u16,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct By {
+    method: &'static str,
 }
 
 /// A policy's standing at a centre.
@@ -42,83 +62,118 @@ struct Direction {
     work: &'static str,
 }
 
-type Readings = Family<DepartmentLabel, Gauge<f64, AtomicU64>>;
+type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
-/// All metrics of the operator. At most three series a department and resource, one a policy and centre.
+/// By namespace, when its last drill ended, and whether it passed.
+pub type Drills = Arc<Mutex<BTreeMap<String, (i64, bool)>>>;
+
+/// All metrics of the operator itself; those of departments and systems are made when they are asked for.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    live: OnceLock<Registry>,
     reconciles: Family<Reconcile, Counter>,
-    durations: Family<Kind, Histogram, fn() -> Histogram>,
+    durations: Histograms<Kind>,
     leader: Gauge,
-    cpu: [Readings; 3],
-    memory: [Readings; 3],
     verified_at: Family<Standing, Gauge>,
+    objective: Family<Standing, Gauge>,
     moved: Family<Direction, Counter>,
+    probed: Family<At, Gauge>,
+    probed_at: Family<At, Gauge>,
+    sampled_at: Family<From, Gauge>,
+    sampling: Histogram,
+    delivery: Histogram,
+    asked: Family<Asked, Counter>,
+    answers: Histograms<By>,
+    pub drills: Drills,
 }
 
-/// Which of the three numbers that stand side by side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Column {
-    Budget,
-    Requested,
-    Used,
+/// From milliseconds to a minute.
+fn quick() -> Histogram {
+    Histogram::new(exponential_buckets(0.005, 4.0, 8))
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut registry = Registry::with_prefix("tripod");
-        let durations = Family::new_with_constructor(
-            (|| Histogram::new(exponential_buckets(0.005, 4.0, 8))) as fn() -> Histogram,
-        );
-        let metrics = Self {
-            reconciles: Family::default(),
-            durations,
-            leader: Gauge::default(),
-            cpu: Default::default(),
-            memory: Default::default(),
-            verified_at: Family::default(),
-            moved: Family::default(),
+        let mut metrics = Self {
             registry: Registry::default(),
+            live: OnceLock::new(),
+            reconciles: Family::default(),
+            durations: Family::new_with_constructor(quick),
+            leader: Gauge::default(),
+            verified_at: Family::default(),
+            objective: Family::default(),
+            moved: Family::default(),
+            probed: Family::default(),
+            probed_at: Family::default(),
+            sampled_at: Family::default(),
+            sampling: quick(),
+            // From a second to twelve days: a day is what is promised.
+            delivery: Histogram::new([
+                1.0,
+                5.0,
+                15.0,
+                60.0,
+                300.0,
+                3600.0,
+                14400.0,
+                86400.0,
+                259_200.0,
+                1_036_800.0,
+            ]),
+            asked: Family::default(),
+            answers: Family::new_with_constructor(quick),
+            drills: Drills::default(),
         };
-        registry.register("reconciles", "Passes of a controller over an object", metrics.reconciles.clone());
-        let help = "Time that passes took";
-        registry.register_with_unit("reconcile_duration", help, Unit::Seconds, metrics.durations.clone());
-        registry.register("leader", "1 while this replica is the one that acts", metrics.leader.clone());
-        let help = ["the budget", "what pods ask for", "what is really used; absent when unknown"];
-        for (column, what) in ["budget", "requested", "used"].iter().zip(help).enumerate() {
-            let (name, help) = what;
-            let cores = Unit::Other("cores".into());
-            let about = format!("Processors of a department: {help}");
-            registry.register_with_unit(
-                format!("department_cpu_{name}"),
-                about,
-                cores,
-                metrics.cpu[column].clone(),
-            );
-            let about = format!("Memory of a department: {help}");
-            let gauge = metrics.memory[column].clone();
-            registry.register_with_unit(format!("department_memory_{name}"), about, Unit::Bytes, gauge);
-        }
-        let help = "When the data of the newest recovery point was taken that is proved to be at a centre; its age is the RPO";
-        let verified = metrics.verified_at.clone();
-        registry.register_with_unit(
-            "recovery_point_newest_verified_timestamp",
-            help,
-            Unit::Seconds,
-            verified,
-        );
-        registry.register_with_unit(
-            "vault_moved",
-            "Bytes copied into or verified in a vault",
-            Unit::Bytes,
-            metrics.moved.clone(),
-        );
-        Self { registry, ..metrics }
+        metrics.registry = metrics.registered();
+        metrics
     }
 }
 
 impl Metrics {
+    fn registered(&self) -> Registry {
+        let mut registry = Registry::with_prefix("tripod");
+        let seconds = || Unit::Seconds;
+        registry.register("reconciles", "Passes of a controller over an object", self.reconciles.clone());
+        let help = "Time that passes took";
+        registry.register_with_unit("reconcile_duration", help, seconds(), self.durations.clone());
+        registry.register("leader", "1 while this replica is the one that acts", self.leader.clone());
+        let help = "When the data of the newest recovery point was taken that is proved to be at a centre; its age is the RPO";
+        let name = "recovery_point_newest_verified_timestamp";
+        registry.register_with_unit(name, help, seconds(), self.verified_at.clone());
+        let help = "How old the newest proved data at a centre may be";
+        registry.register_with_unit("recovery_point_objective", help, seconds(), self.objective.clone());
+        let help = "Bytes copied into or verified in a vault";
+        registry.register_with_unit("vault_moved", help, Unit::Bytes, self.moved.clone());
+        let help = "1 where the last probe of a centre's store succeeded, 0 where it did not";
+        registry.register("store_probe_success", help, self.probed.clone());
+        let help = "When a centre's store was probed last";
+        registry.register_with_unit("store_probe_timestamp", help, seconds(), self.probed_at.clone());
+        let help = "When the use of all departments was read last, successfully";
+        registry.register_with_unit(
+            "sampling_last_success_timestamp",
+            help,
+            seconds(),
+            self.sampled_at.clone(),
+        );
+        let help = "Time that it took to read the use of all departments";
+        registry.register_with_unit("sampling_duration", help, seconds(), self.sampling.clone());
+        let help = "Time from the last approval of a request to a namespace that can be used";
+        registry.register_with_unit("request_delivery_duration", help, seconds(), self.delivery.clone());
+        let help = "Requests to the API server; code 0 is no answer";
+        registry.register("api_requests", help, self.asked.clone());
+        let help = "Time to the first byte of an answer of the API server";
+        registry.register_with_unit("api_request_duration", help, seconds(), self.answers.clone());
+        registry
+    }
+
+    /// Adds what is made at each scrape. Once.
+    pub fn add_live(&self, collector: Box<dyn Collector>) {
+        let mut registry = Registry::with_prefix("tripod");
+        registry.register_collector(collector);
+        let _ = self.live.set(registry);
+    }
+
     /// Counts a pass.
     pub fn reconciled(&self, kind: &'static str, ok: bool, took: Duration) {
         let result = if ok { "success" } else { "error" };
@@ -131,16 +186,6 @@ impl Metrics {
         self.leader.set(i64::from(leads));
     }
 
-    /// One number of a department's processors, in cores.
-    pub fn set_cpu(&self, department: &str, column: Column, cores: Option<f64>) {
-        set(&self.cpu[column as usize], department, cores);
-    }
-
-    /// One number of a department's memory, in bytes.
-    pub fn set_memory(&self, department: &str, column: Column, bytes: Option<f64>) {
-        set(&self.memory[column as usize], department, bytes);
-    }
-
     /// Since when the newest proved data at a centre is; `None` where there is none.
     pub fn set_verified(&self, namespace: &str, policy: &str, centre: &str, taken_at: Option<i64>) {
         let standing = Standing { namespace: namespace.into(), policy: policy.into(), centre: centre.into() };
@@ -148,6 +193,60 @@ impl Metrics {
             Some(second) => drop(self.verified_at.get_or_create(&standing).set(second)),
             None => drop(self.verified_at.remove(&standing)),
         }
+    }
+
+    /// How old the newest proved data at a centre may be, in seconds.
+    pub fn set_objective(&self, namespace: &str, policy: &str, centre: &str, seconds: Option<i64>) {
+        let standing = Standing { namespace: namespace.into(), policy: policy.into(), centre: centre.into() };
+        match seconds {
+            Some(seconds) => drop(self.objective.get_or_create(&standing).set(seconds)),
+            None => drop(self.objective.remove(&standing)),
+        }
+    }
+
+    /// A drill has ended. The newest of a namespace is shown.
+    pub fn drilled(&self, namespace: &str, ended: i64, passed: bool) {
+        let mut drills = self.drills.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let known = drills.entry(namespace.to_owned()).or_insert((ended, passed));
+        if known.0 <= ended {
+            *known = (ended, passed);
+        }
+    }
+
+    /// A store was probed.
+    pub fn probed(&self, centre: &str, ok: bool, at: i64) {
+        let at_centre = At { centre: centre.to_owned() };
+        self.probed.get_or_create(&at_centre).set(i64::from(ok));
+        self.probed_at.get_or_create(&at_centre).set(at);
+    }
+
+    /// The use of departments was read, or could not be.
+    pub fn sampled(&self, source: &'static str, ok: bool, took: Duration) {
+        self.sampling.observe(took.as_secs_f64());
+        if ok {
+            let now = jiff::Timestamp::now().as_second();
+            self.sampled_at.get_or_create(&From { source }).set(now);
+        }
+    }
+
+    /// A grant can be used, so many seconds after it was approved.
+    #[allow(clippy::cast_precision_loss, reason = "a bucket has no more digits")]
+    pub fn delivered(&self, seconds: i64) {
+        self.delivery.observe(seconds as f64);
+    }
+
+    /// The API server was asked.
+    pub fn asked(&self, method: &Method, code: u16, took: Duration) {
+        let method = match *method {
+            Method::GET => "GET",
+            Method::POST => "POST",
+            Method::PUT => "PUT",
+            Method::PATCH => "PATCH",
+            Method::DELETE => "DELETE",
+            _ => "other",
+        };
+        self.asked.get_or_create(&Asked { method, code }).inc();
+        self.answers.get_or_create(&By { method }).observe(took.as_secs_f64());
     }
 
     /// Counts bytes moved; `work` is `copy` or `verify`.
@@ -161,16 +260,12 @@ impl Metrics {
     /// When it can't be formatted.
     pub fn expose(&self) -> Result<String, std::fmt::Error> {
         let mut out = String::new();
-        text::encode(&mut out, &self.registry)?;
+        text::encode_registry(&mut out, &self.registry)?;
+        if let Some(live) = self.live.get() {
+            text::encode_registry(&mut out, live)?;
+        }
+        text::encode_eof(&mut out)?;
         Ok(out)
-    }
-}
-
-fn set(readings: &Readings, department: &str, value: Option<f64>) {
-    let label = DepartmentLabel { department: department.to_owned() };
-    match value {
-        Some(value) => drop(readings.get_or_create(&label).set(value)),
-        None => drop(readings.remove(&label)),
     }
 }
 
@@ -181,13 +276,22 @@ mod tests {
     #[test]
     fn what_is_unknown_has_no_series() {
         let metrics = Metrics::default();
-        metrics.set_cpu("health", Column::Used, Some(1.5));
-        assert!(
-            metrics.expose().unwrap().contains("tripod_department_cpu_used_cores{department=\"health\"} 1.5")
-        );
-        metrics.set_cpu("health", Column::Used, None);
+        metrics.set_verified("health-web", "web", "remote", Some(7));
+        let series = "tripod_recovery_point_newest_verified_timestamp_seconds{namespace=\"health-web\",policy=\"web\",centre=\"remote\"} 7";
+        assert!(metrics.expose().unwrap().contains(series));
+        metrics.set_verified("health-web", "web", "remote", None);
         let text = metrics.expose().unwrap();
-        assert!(!text.contains("department=\"health\""));
+        assert!(!text.contains("health-web"));
         assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn the_newest_drill_is_shown() {
+        let metrics = Metrics::default();
+        metrics.drilled("a", 10, true);
+        metrics.drilled("a", 5, false);
+        assert_eq!(metrics.drills.lock().unwrap()["a"], (10, true));
+        metrics.drilled("a", 11, false);
+        assert_eq!(metrics.drills.lock().unwrap()["a"], (11, false));
     }
 }

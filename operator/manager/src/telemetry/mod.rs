@@ -1,6 +1,8 @@
 //! What the operator tells of itself: logs, metrics, and whether it is alive and ready.
 
+pub mod api_calls;
 pub mod http;
+pub mod live;
 pub mod metrics;
 
 use tracing_subscriber::EnvFilter;

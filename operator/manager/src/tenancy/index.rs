@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use jiff::Timestamp;
 use kube::runtime::reflector::ObjectRef;
+use tripod_crds::department::BudgetForecast;
 use tripod_crds::{Approval, ResourceRequest};
 use tripod_domain::ledger::{Amounts, Quota};
 use tripod_domain::namespace::{Child, ChildName, Namespace};
-use tripod_domain::tenancy::DEPARTMENT;
+use tripod_domain::tenancy::{DEPARTMENT, home};
 
 /// Whom a change concerns.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,7 +37,11 @@ pub struct Index {
     waiting: HashMap<String, BTreeSet<String>>,
     skeletons: HashMap<String, HashSet<ObjectRef<ResourceRequest>>>,
     free: HashMap<String, Amounts>,
+    forecasts: HashMap<String, Forecasts>,
 }
+
+/// When a department's budget will be exhausted, by resource.
+pub type Forecasts = BTreeMap<String, BudgetForecast>;
 
 /// A resourceVersion as a number: they grow.
 #[must_use]
@@ -64,6 +70,43 @@ impl Index {
     pub fn of_department(&self, department: &str) -> BTreeMap<String, Namespace> {
         let names = self.by_department.get(department).into_iter().flatten();
         names.filter_map(|name| Some((name.clone(), self.namespace(name)?))).collect()
+    }
+
+    /// Names of all namespaces with a department's label.
+    #[must_use]
+    pub fn namespace_names(&self) -> HashSet<String> {
+        self.by_department.values().flatten().cloned().collect()
+    }
+
+    /// The namespaces of a department, each with the request that it is for.
+    #[must_use]
+    pub fn namespaces_of(&self, department: &str) -> Vec<(String, Option<String>)> {
+        let names = self.by_department.get(department).into_iter().flatten();
+        let one = |name: &String| {
+            (name.clone(), self.namespaces.get(name).and_then(|n| n.request().map(str::to_owned)))
+        };
+        names.map(one).collect()
+    }
+
+    /// The requests of a department that have a namespace.
+    #[must_use]
+    pub fn requests_of(&self, department: &str) -> Vec<String> {
+        let names = self.by_department.get(department).into_iter().flatten();
+        names.filter_map(|name| self.namespaces.get(name)?.request().map(str::to_owned)).collect()
+    }
+
+    /// The home of every department, with its namespaces and since when each is a system, or there at all.
+    #[must_use]
+    pub fn departments(&self) -> Vec<(String, Vec<(String, Timestamp)>)> {
+        let since = |name: &String| {
+            let namespace = self.namespaces.get(name)?;
+            let created = Timestamp::from_second(namespace.created).ok()?;
+            Some((name.clone(), namespace.grant().map_or(created, |grant| grant.since)))
+        };
+        let one = |(department, names): (&String, &BTreeSet<String>)| {
+            (home(department), names.iter().filter_map(since).collect())
+        };
+        self.by_department.iter().map(one).collect()
     }
 
     /// Names of the department whose namespace this is.
@@ -236,6 +279,18 @@ impl Index {
     pub fn set_free(&mut self, department: &str, free: Amounts) -> bool {
         let before = self.free.insert(department.to_owned(), free);
         before.as_ref() != self.free.get(department)
+    }
+
+    /// Remembers how a budget will do; tells whether that is news.
+    pub fn set_forecast(&mut self, department: &str, forecasts: Forecasts) -> bool {
+        let before = self.forecasts.insert(department.to_owned(), forecasts);
+        before.as_ref() != self.forecasts.get(department)
+    }
+
+    /// How a budget will do; nothing is said before the first whole day was reported.
+    #[must_use]
+    pub fn forecasts(&self, department: &str) -> Forecasts {
+        self.forecasts.get(department).cloned().unwrap_or_default()
     }
 
     /// Remembers how a request's system reads; returns all that were ever seen to read so.

@@ -13,10 +13,11 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, ResourceExt};
 use tripod_crds::{Department, ResourceRequest};
 use tripod_domain::assessment::skeleton;
-use tripod_domain::ledger::Amounts;
+use tripod_domain::ledger::{self, Amounts};
 use tripod_domain::tenancy::{department_of_home, home};
+use tripod_domain::utilisation::report::Standing;
 
-pub use index::{Changed, Index};
+pub use index::{Changed, Forecasts, Index};
 pub use watch::{WRITTEN, child_of, namespace_of, quota_of};
 
 /// Shared by the controllers of departments and of requests.
@@ -92,6 +93,21 @@ impl Tenancy {
         }
     }
 
+    /// Wakes the request whose system a namespace is.
+    pub fn wake_request_of(&self, namespace: &str) {
+        let index = self.read();
+        let Some(seen) = index.namespace(namespace) else { return };
+        if let (Some(department), Some(request)) = (index.department_of(namespace), seen.request()) {
+            let _ = self.wake_request.unbounded_send(ObjectRef::new(request).within(&home(department)));
+        }
+    }
+
+    /// Wakes the requests of all systems.
+    pub fn wake_systems(&self) {
+        let names = self.read().namespace_names();
+        names.iter().for_each(|name| self.wake_request_of(name));
+    }
+
     /// Wakes all departments.
     pub fn wake_all(&self) {
         for department in self.departments.state() {
@@ -117,6 +133,37 @@ impl Tenancy {
         self.write().set_free(department, free)
     }
 
+    /// Remembers how a department's budget will do, and wakes it if that is news.
+    pub fn set_forecast(&self, department: &str, forecasts: Forecasts) {
+        if self.write().set_forecast(department, forecasts) {
+            let _ = self.wake_department.unbounded_send(ObjectRef::new(department));
+        }
+    }
+
+    /// What a report of a namespace says beside its figures; of a home, over all of its department's namespaces.
+    pub fn standing(&self, namespace: &str) -> Option<Standing> {
+        let name = self.read().department_of(namespace)?.to_owned();
+        let department = self.departments.get(&ObjectRef::new(&name))?;
+        let budget = ledger::read("", &department.spec.budget).unwrap_or_default();
+        let namespaces = self.read().of_department(&name);
+        let is_home = home(&name) == namespace;
+        let own = namespaces.iter().filter(|(other, _)| is_home || *other == namespace);
+        let mut standing = Standing {
+            department: name.clone(),
+            requested: Some(Amounts::new()),
+            budget,
+            ..Standing::default()
+        };
+        for (_, one) in own {
+            add(&mut standing.granted, one.quota.as_ref().map(|quota| &quota.spec));
+            match (one.quota.as_ref().and_then(|quota| quota.used.as_ref()), &mut standing.requested) {
+                (Some(used), Some(requested)) => add(requested, Some(used)),
+                _ => standing.requested = None,
+            }
+        }
+        Some(standing)
+    }
+
     /// Requests that came before this one and whose systems read like its own.
     pub fn alike(&self, request: &ResourceRequest) -> Vec<String> {
         let like = skeleton(&request.spec.system.display_name);
@@ -140,5 +187,11 @@ impl Tenancy {
     /// The department whose home this namespace is.
     pub fn department_at(&self, namespace: &str) -> Option<Arc<Department>> {
         self.departments.get(&ObjectRef::new(department_of_home(namespace)?))
+    }
+}
+
+fn add(sum: &mut Amounts, more: Option<&Amounts>) {
+    for (resource, amount) in more.into_iter().flatten() {
+        *sum.entry(resource.clone()).or_default() += amount;
     }
 }

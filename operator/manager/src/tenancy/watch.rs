@@ -142,6 +142,7 @@ pub fn namespace_of(object: &impl ResourceExt) -> Namespace {
         labels: keep(object.labels()),
         annotations: keep(object.annotations()),
         deleting: object.meta().deletion_timestamp.is_some(),
+        created: object.creation_timestamp().map_or(0, |t| t.0.as_second()),
         ..Namespace::default()
     }
 }

@@ -10,7 +10,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, watcher};
 use kube::{Api, Resource, ResourceExt};
 use tripod_crds::{BackupPolicy, RecoveryPoint};
-use tripod_domain::backup_policy;
+use tripod_domain::{backup_policy, duration};
 
 use crate::context::{Ctx, Error};
 
@@ -35,6 +35,10 @@ async fn reconcile(object: Arc<BackupPolicy>, ctx: Arc<Ctx>) -> Result<SignedDur
     for standing in &status.centres {
         let taken = standing.newest_verified_at.as_ref().map(|t| t.0.as_second());
         ctx.metrics.set_verified(&namespace, &object.name_any(), &standing.centre, taken);
+    }
+    for objective in &object.spec.objectives {
+        let seconds = duration::parse(&objective.rpo).ok().map(|rpo| rpo.as_secs());
+        ctx.metrics.set_objective(&namespace, &object.name_any(), &objective.centre, seconds);
     }
     let was_ready = object.status.as_ref().and_then(|s| s.conditions.first()).map(|c| c.reason.clone());
     if !plan.ready.holds && was_ready.as_ref() != Some(&plan.ready.reason) {

@@ -9,9 +9,9 @@ use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use kube::runtime::{Controller, WatchStreamExt, watcher};
-use kube::{Api, Resource};
+use kube::{Api, Resource, ResourceExt};
 use tripod_crds::Centre;
-use tripod_domain::centre;
+use tripod_domain::{centre, conditions};
 
 use crate::context::{Ctx, Error};
 
@@ -31,6 +31,9 @@ async fn reconcile(object: Arc<Centre>, ctx: Arc<Ctx>) -> Result<SignedDuration,
     let plan = centre::decide(&seen, Timestamp::now());
     let outcome = act::act(&ctx, &seen, plan).await;
     let status = centre::status(&seen, &outcome, Timestamp::now());
+    if let Some(ready) = conditions::find(&status.conditions, "Ready") {
+        ctx.metrics.probed(&object.name_any(), ready.status == "True", Timestamp::now().as_second());
+    }
     if let centre::Outcome::Failed { reason, message } = &outcome {
         ctx.tell(&object.object_ref(&()), true, reason, message).await;
     }

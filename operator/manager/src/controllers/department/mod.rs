@@ -14,13 +14,12 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{Controller, watcher};
 use kube::{Api, Resource, ResourceExt};
 use tripod_crds::{Department, DepartmentStatus};
-use tripod_domain::department::{self, Observed};
-use tripod_domain::{conditions, quantity};
+use tripod_domain::conditions;
+use tripod_domain::department;
 
 use self::act::Outcome;
 pub(super) use self::act::{create_namespace, patch_namespace};
 use crate::context::{Ctx, Error};
-use crate::telemetry::metrics::Column;
 
 /// Runs until the process is told to stop.
 pub async fn run(
@@ -41,7 +40,6 @@ async fn reconcile(object: Arc<Department>, ctx: Arc<Ctx>) -> Result<SignedDurat
     let seen = observe::observe(&ctx, &object).await?;
     let plan = department::decide(&seen, now);
     let outcome = act::act(&ctx, &seen, &plan, now).await;
-    show(&ctx, &seen);
     if let Outcome::Raced = outcome {
         // Somebody was faster: what was read is old, and the next look is at what they wrote.
         return Ok(SignedDuration::from_millis(200));
@@ -70,23 +68,4 @@ async fn tell(ctx: &Ctx, object: &Department, status: &DepartmentStatus) {
             ctx.tell(&object.object_ref(&()), true, &condition.reason, &condition.message).await;
         }
     }
-}
-
-/// The same numbers as gauges; what is unknown has no series.
-fn show(ctx: &Ctx, seen: &Observed) {
-    let name = seen.department.name_any();
-    let units = |q: Option<&_>| q.and_then(|q| quantity::parse(q).ok()).map(quantity::units);
-    let usage = department::usage(seen);
-    let requested = |resource: &str| {
-        let quotas =
-            seen.namespaces.values().map(|n| n.quota.as_ref()?.used.as_ref()?.get(resource).copied());
-        quotas.sum::<Option<i128>>().map(quantity::units)
-    };
-    let budget = |resource: &str| units(seen.department.spec.budget.get(resource));
-    ctx.metrics.set_cpu(&name, Column::Budget, budget("requests.cpu"));
-    ctx.metrics.set_cpu(&name, Column::Requested, requested("requests.cpu"));
-    ctx.metrics.set_cpu(&name, Column::Used, usage.map(|u| quantity::units(u.cpu)));
-    ctx.metrics.set_memory(&name, Column::Budget, budget("requests.memory"));
-    ctx.metrics.set_memory(&name, Column::Requested, requested("requests.memory"));
-    ctx.metrics.set_memory(&name, Column::Used, usage.map(|u| quantity::units(u.memory)));
 }

@@ -35,7 +35,8 @@ pub(super) async fn observe(ctx: &Ctx, object: &Department) -> Result<Observed, 
             }
         }
     }
-    let usage = ctx.usage.of(namespaces.keys());
+    let usage = ctx.utilisation.of(namespaces.keys());
+    let forecast = ctx.tenancy.read().forecasts(&department);
     Ok(Observed {
         department: object.clone(),
         operator_namespace: ctx.namespace.clone(),
@@ -43,5 +44,7 @@ pub(super) async fn observe(ctx: &Ctx, object: &Department) -> Result<Observed, 
         unlabelled,
         gone,
         usage,
+        forecast,
+        clouds: ctx.clouds.state(),
     })
 }

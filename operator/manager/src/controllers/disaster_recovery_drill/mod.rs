@@ -34,6 +34,9 @@ pub async fn run(ctx: Arc<Ctx>) {
 
 async fn reconcile(object: Arc<DisasterRecoveryDrill>, ctx: Arc<Ctx>) -> Result<SignedDuration, Error> {
     let namespace = object.namespace().unwrap_or_default();
+    if let Some((ended, passed)) = drill::concluded(&object) {
+        ctx.metrics.drilled(&namespace, ended.as_second(), passed);
+    }
     let seen = observe::observe(&ctx, &object).await?;
     let plan = drill::decide(&seen, Timestamp::now());
     if plan == Plan::Ignore {

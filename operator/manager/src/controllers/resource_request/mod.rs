@@ -57,6 +57,9 @@ async fn reconcile(object: Arc<ResourceRequest>, ctx: Arc<Ctx>) -> Result<Signed
     let status = resource_request::status(&seen, &plan, &acted, now);
     let ready = conditions::find(&status.conditions, "Ready").is_some_and(|c| c.status == "True");
     ctx.tenancy.wrote_waiting(department, &name, !ready);
+    if let Some(seconds) = resource_request::delivered(object.status.as_ref(), &status) {
+        ctx.metrics.delivered(seconds);
+    }
     for news in resource_request::news(object.status.as_ref(), &status) {
         ctx.tell(&object.object_ref(&()), news.warning, &news.reason, &news.message).await;
     }

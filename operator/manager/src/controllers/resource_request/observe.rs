@@ -7,15 +7,17 @@ use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicyBindin
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::ListParams;
+use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
 use tripod_crds::centre::CentreRole;
 use tripod_crds::{Centre, Department, RequestClass, ResourceRequest};
 use tripod_domain::department::{self, Observed as DepartmentObserved};
 use tripod_domain::ledger::{self, Amounts};
-use tripod_domain::quantity;
 use tripod_domain::resource_request::{Observed, System, namespace_name, standing};
 use tripod_domain::spec_hash;
-use tripod_domain::tenancy::{DEPARTMENT, department_of_home};
+use tripod_domain::tenancy::{DEPARTMENT, department_of_home, home};
+use tripod_domain::utilisation::report::WINDOW;
+use tripod_domain::utilisation::verdict;
 
 use crate::context::{Ctx, Error};
 use crate::tenancy::namespace_of;
@@ -47,7 +49,10 @@ pub(super) async fn observe(ctx: &Ctx, object: &ResourceRequest) -> Result<Obser
         system,
         free: Amounts::new(),
         alike: Vec::new(),
-        use_of_requested: Err("nothing runs yet".to_owned()),
+        department_use: None,
+        system_use: None,
+        supervision: None,
+        evaluated: Vec::new(),
         centres: BTreeSet::new(),
         here: ctx.centre.clone(),
         definition_goes: false,
@@ -58,7 +63,9 @@ pub(super) async fn observe(ctx: &Ctx, object: &ResourceRequest) -> Result<Obser
         seen.definition_goes = definition.is_none_or(|d| d.metadata.deletion_timestamp.is_some());
     } else if let Some(department) = &department {
         budget(ctx, department, &mut seen);
+        supervision(ctx, &department.name_any(), &mut seen);
         if !in_force {
+            track_record(ctx, &department.name_any(), &mut seen);
             evidence(ctx, &mut seen).await?;
         }
     }
@@ -89,6 +96,19 @@ async fn system(ctx: &Ctx, object: &ResourceRequest) -> Result<System, Error> {
     Ok(found.map_or(System::Absent, |found| judge(namespace_of(&found))))
 }
 
+/// How the department uses what it has, and what its other requests were evaluated as.
+fn track_record(ctx: &Ctx, department: &str, seen: &mut Observed) {
+    let home = home(department);
+    seen.department_use = ctx.windows.get(&ObjectRef::new(WINDOW).within(&home)).as_deref().cloned();
+    let own = seen.request.name_any();
+    let names = ctx.tenancy.read().requests_of(department);
+    let evaluated = names.into_iter().filter(|name| *name != own).filter_map(|name| {
+        let request = ctx.tenancy.requests.get(&ObjectRef::new(&name).within(&home))?;
+        Some((name, request.status.as_ref()?.evaluation.as_ref()?.verdict))
+    });
+    seen.evaluated = evaluated.collect();
+}
+
 /// What a spec that is not in force yet is assessed from.
 async fn evidence(ctx: &Ctx, seen: &mut Observed) -> Result<(), Error> {
     let (home, name) = (seen.request.namespace().unwrap_or_default(), seen.request.name_any());
@@ -116,14 +136,15 @@ async fn evidence(ctx: &Ctx, seen: &mut Observed) -> Result<(), Error> {
 /// What the department has left, and how well it uses what it has.
 fn budget(ctx: &Ctx, department: &Department, seen: &mut Observed) {
     let namespaces = ctx.tenancy.read().of_department(&department.name_any());
-    let usage = ctx.usage.of(namespaces.keys());
     let whole = DepartmentObserved {
         department: department.clone(),
         operator_namespace: ctx.namespace.clone(),
         namespaces,
         unlabelled: BTreeMap::new(),
         gone: BTreeSet::new(),
-        usage,
+        usage: Ok(BTreeMap::new()),
+        forecast: BTreeMap::new(),
+        clouds: Vec::new(),
     };
     let ledger = department::ledger_seen(&whole);
     seen.free = department::free(&ledger);
@@ -135,13 +156,14 @@ fn budget(ctx: &Ctx, department: &Department, seen: &mut Observed) {
             *free += ledger::commitment(ledger.ledger.get(&own), namespace, resource).unwrap_or(0);
         }
     }
-    seen.use_of_requested = use_of_requested(department, &whole);
 }
 
-fn use_of_requested(department: &Department, seen: &DepartmentObserved) -> Result<i128, String> {
-    seen.usage.as_ref().map_err(Clone::clone)?;
-    let used = department::usage(seen).ok_or("a running pod has no reading")?;
-    let line = department.status.as_ref().and_then(|s| s.budget.get("requests.cpu"));
-    let requested = line.and_then(|l| quantity::parse(l.requested.as_ref()?).ok()).filter(|r| *r > 0);
-    requested.map(|requested| used.cpu * 100 / requested).ok_or_else(|| "nothing runs yet".to_owned())
+/// How the system uses what it has, and by which rules that is judged.
+fn supervision(ctx: &Ctx, department: &str, seen: &mut Observed) {
+    let window = |namespace: &str| ctx.windows.get(&ObjectRef::new(WINDOW).within(namespace));
+    seen.system_use = namespace_name(&seen.request).and_then(|name| window(&name)).as_deref().cloned();
+    let policies = ctx.supervision.state();
+    let all = policies.iter().map(|p| (p.metadata.name.as_deref().unwrap_or_default(), &p.spec));
+    seen.supervision = verdict::policy_for(department, Timestamp::now(), all)
+        .map(|(name, spec)| (name.to_owned(), spec.clone()));
 }
