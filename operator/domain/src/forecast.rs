@@ -9,7 +9,7 @@
 //!   gathers pace, and goes on so: whichever leaves less over. Growth that can't be told from noise is none.
 //! - *Level* is the median of the last weeks, brought forward to today.
 //! - *Uncertainty*: what is left over is shuffled in blocks of two weeks, and all is reckoned again, 200 times; in every
-//!   fifth, growth stays what it is today. The generator is fixed: the same days give the same answer everywhere.
+//!   fifth, only the newest six weeks count. The generator is fixed: the same days give the same answer everywhere.
 //!
 //! A day without a value is unknown, never zero. No clock: `today` is an argument. It extends what was; it knows nothing
 //! of plans. `tests/forecast` compares it with a straight line.
@@ -17,7 +17,7 @@
 use std::collections::BTreeMap;
 
 use crate::explain::Line;
-use trend::{Path, Point, REPLICAS};
+use trend::{Path, Point};
 
 mod jumps;
 mod season;
@@ -150,10 +150,12 @@ impl Outlook {
         let (points, pace) = trend::newest_regime(&points);
         let mut path = trend::fit(points, &trend::pairs(points), pace);
         let others: Vec<Course> = trend::replicas(points, path, season);
-        let mut slopes: Vec<f64> = others.iter().map(|other| other.path.slope).collect();
+        // Nineteen of twenty have to agree on which way it goes; those that look at the newest days only are not asked.
+        let asked = others.iter().enumerate().filter(|(number, _)| number % trend::NEWEST != 0);
+        let mut slopes: Vec<f64> = asked.map(|(_, other)| other.path.slope).collect();
         slopes.sort_unstable_by(f64::total_cmp);
-        // Nineteen of twenty have to agree on which way it goes.
-        if slopes[REPLICAS / 40] <= 0.0 && slopes[REPLICAS - 1 - REPLICAS / 40] >= 0.0 {
+        let few = slopes.len() / 40;
+        if slopes[few] <= 0.0 && slopes[slopes.len() - 1 - few] >= 0.0 {
             path = trend::settle(points, Path { slope: 0.0, ..path });
         }
         Ok(Self { today, likely: Course { path, season }, others, held })
@@ -235,8 +237,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     let even = values.len().is_multiple_of(2);
     let (lower, middle, _) = values.select_nth_unstable_by(half, f64::total_cmp);
     let lower = lower.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    // Halved first: the sum of two amounts may be too large.
-    if even { lower / 2.0 + *middle / 2.0 } else { *middle }
+    if even { lower.midpoint(*middle) } else { *middle }
 }
 
 #[allow(clippy::cast_precision_loss, reason = "fifteen digits are more than a forecast has")]

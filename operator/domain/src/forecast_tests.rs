@@ -110,6 +110,28 @@ fn growth_that_has_ended_is_over() {
 }
 
 #[test]
+fn growth_that_has_changed_is_what_it_is_now() {
+    let known = series(17..=100, |day| if day <= 70 { 2 * day } else { 70 + day });
+    assert_eq!(ask(&known, 215), in_days(45));
+}
+
+#[test]
+fn growth_that_fades_is_not_called_never() {
+    let shrinking = |day: i64| (17..day).fold(10_000_000, |left, _| left * 98 / 100);
+    let known = series(17..=100, |day| 10_000_000 - shrinking(day));
+    let reached = |forecast: Forecast| match forecast {
+        Forecast::InDays { likely, earliest, latest } => (likely, earliest < 100, latest),
+        other => panic!("{other:?}"),
+    };
+    // 98 hundredths of the rest are left each day: half of it after 34 days.
+    let half = 10_000_000 - i128::from(shrinking(100)) / 2;
+    let (likely, _, _) = reached(ask(&known, half));
+    assert!((33..=37).contains(&likely), "{likely}");
+    // It may never come to this; but if it fades no more, it will.
+    assert_eq!(reached(ask(&known, 10_100_000)), (HORIZON_DAYS, true, None));
+}
+
+#[test]
 fn of_two_values_of_a_day_the_larger_counts() {
     let known = series((17..=100).chain(17..=100), |day| day);
     let lower = series(17..=100, |_| 0);
@@ -129,6 +151,13 @@ fn it_is_said_in_both_languages() {
     assert_eq!(
         said(Forecast::InDays { likely: 45, earliest: 30, latest: None }),
         Line::new("in 45 days (80 %: 30 to beyond 730)", "约 45 天后用尽（80 % 区间：30 天至超过 730 天）")
+    );
+    assert_eq!(
+        said(Forecast::InDays { likely: 730, earliest: 80, latest: None }),
+        Line::new(
+            "in 730 or more days (80 %: 80 to beyond 730)",
+            "约 730 天或更久后用尽（80 % 区间：80 天至超过 730 天）"
+        )
     );
     assert_eq!(
         said(Forecast::TooLittle { have: 3, need: 14 }),
@@ -164,8 +193,8 @@ proptest! {
         let known: Vec<_> = known.into_iter().chain(near).collect();
         let forecast = forecast(&known, budget, today);
         if let Forecast::InDays { likely, earliest, latest } = forecast {
-            prop_assert!(likely >= 1 && likely <= HORIZON_DAYS && earliest <= likely);
-            prop_assert!(latest.is_none_or(|latest| likely <= latest && latest <= HORIZON_DAYS));
+            prop_assert!((1..=HORIZON_DAYS).contains(&likely) && earliest <= likely);
+            prop_assert!(latest.is_none_or(|latest| (likely..=HORIZON_DAYS).contains(&latest)));
         }
     }
 

@@ -7,13 +7,17 @@ pub(super) const DEVIATION: f64 = 1.4826;
 /// Pairs below which a slope says nothing.
 pub(super) const FEWEST_PAIRS: usize = 7;
 /// How often the noise is shuffled.
-pub(super) const REPLICAS: usize = 200;
-/// Days that stay together when it is, as noise lingers.
+const REPLICAS: usize = 200;
+/// Of so many replicas, one looks at the newest days only.
+pub(super) const NEWEST: usize = 5;
+/// Days that stay together when noise is shuffled, as it lingers.
 const BLOCK: usize = 14;
 /// What is left over is less than the noise was, as the line has followed some of it. Found with simulated series.
 const WIDER: f64 = 1.25;
 /// Standard deviations that two slopes have to be apart to contradict each other.
-const SURE: f64 = 5.0;
+const SURE: f64 = 4.5;
+/// What counts alone in every fifth replica: were it so that what was before does not matter.
+const NEWEST_DAYS: i64 = WINDOW_DAYS / 2;
 /// What tells the level: half a window, as the newest regime may be no longer.
 const LEVEL_DAYS: i64 = WINDOW_DAYS / 2;
 
@@ -53,18 +57,19 @@ pub(super) struct Point {
 /// The points that tell how it grows now, and its pace. Where the newer half of the window contradicts the older,
 /// either growth has changed one day, and what was before does not count, or its pace is not 1: what leaves less over.
 pub(super) fn newest_regime(points: &[Point]) -> (&[Point], f64) {
-    let half = points.partition_point(|p| p.x <= -days(WINDOW_DAYS / 2));
-    if !contradicts(points, half) {
+    let week = |weeks: i32| points.partition_point(|p| p.x <= -7.0 * f64::from(weeks));
+    if !contradicts(points, week(6)) {
         return (points, 1.0);
     }
-    let week = |weeks: i32| points.partition_point(|p| p.x <= -7.0 * f64::from(weeks));
     let turns = (2..=10).map(week).filter_map(|at| {
         let (older, newer) = points.split_at(at);
         Some((&points[at..], 1.0, left_over(older, 1.0)? + left_over(newer, 1.0)?))
     });
     let bends = (-20..=10).filter(|step| *step != 0).filter_map(|step| {
         let pace = 1.0 + 0.002 * f64::from(step);
-        Some((points, pace, left_over(points, pace)?))
+        // In doubt, the earlier end: growth that gathers pace needs less to be believed.
+        let doubt = if pace > 1.0 { 0.95 } else { 1.03 };
+        Some((points, pace, doubt * left_over(points, pace)?))
     });
     let best = turns.chain(bends).min_by(|a, b| a.2.total_cmp(&b.2));
     best.map_or((points, 1.0), |(points, pace, _)| (points, pace))
@@ -102,7 +107,7 @@ fn noise(rest: Vec<f64>) -> f64 {
 /// The sum of squared distances from the middle of each piece: what the slope's error falls with.
 fn spread(points: &[Point]) -> f64 {
     let squares = |piece: &[Point]| -> f64 {
-        let middle = (piece[0].x + piece[piece.len() - 1].x) / 2.0;
+        let middle = piece[0].x.midpoint(piece[piece.len() - 1].x);
         piece.iter().map(|p| (p.x - middle).powi(2)).sum()
     };
     points.chunk_by(|a, b| a.piece == b.piece).map(squares).sum()
@@ -147,26 +152,44 @@ fn rests(points: &[Point], path: Path) -> Vec<f64> {
     points.chunk_by(|a, b| a.piece == b.piece).flat_map(rests).collect()
 }
 
-/// What else the days might have told, had the noise fallen otherwise. Whether growth keeps its pace nobody knows: in
-/// every fifth it stays what it is today.
+/// What else the days might have told, had the noise fallen otherwise. Whether what was seen to hold for long still does
+/// nobody knows: in every fifth ([`NEWEST`]) only the newest weeks count, and growth stays what it is in them.
 pub(super) fn replicas(points: &[Point], seen: Path, season: [f64; 7]) -> Vec<Course> {
-    let (pairs, rests) = (pairs(points), rests(points, seen));
+    let newest = &points[points.partition_point(|p| p.x <= -days(NEWEST_DAYS))..];
+    let all = Shaker::new(points, seen);
+    let newest = line(newest, 1.0).map_or_else(|| all.clone(), |line| Shaker::new(newest, line));
     let mut state: u64 = 0x5452_4950_4f44;
-    let replica = |number: usize| {
-        let mut noise = Vec::with_capacity(points.len() + BLOCK);
-        while noise.len() < points.len() {
-            let from = below(&mut state, rests.len() - BLOCK + 1);
-            noise.extend(rests[from..from + BLOCK].iter().map(|rest| WIDER * rest));
-        }
-        let season = shaken(season, points, &noise);
-        let of =
-            |((point, rest), noise): ((&Point, &f64), f64)| Point { y: point.y - rest + noise, ..*point };
-        let points: Vec<Point> = points.iter().zip(&rests).zip(noise).map(of).collect();
-        let path = fit(&points, &pairs, seen.pace);
-        let path = if number % 5 == 0 { Path { pace: 1.0, ..path } } else { path };
-        Course { path, season }
-    };
+    let replica = |number| if number % NEWEST == 0 { &newest } else { &all }.shake(season, &mut state);
     (0..REPLICAS).map(replica).collect()
+}
+
+/// What is shuffled: points, and what they leave over beside a path.
+#[derive(Clone)]
+struct Shaker<'a> {
+    points: &'a [Point],
+    pairs: Vec<(usize, usize)>,
+    rests: Vec<f64>,
+    pace: f64,
+}
+
+impl<'a> Shaker<'a> {
+    fn new(points: &'a [Point], seen: Path) -> Self {
+        Self { points, pairs: pairs(points), rests: rests(points, seen), pace: seen.pace }
+    }
+
+    fn shake(&self, season: [f64; 7], state: &mut u64) -> Course {
+        let (rests, block) = (&self.rests, BLOCK.min(self.rests.len()));
+        let mut noise = Vec::with_capacity(rests.len() + block);
+        while noise.len() < rests.len() {
+            let from = below(state, rests.len() - block + 1);
+            noise.extend(rests[from..from + block].iter().map(|rest| WIDER * rest));
+        }
+        let season = shaken(season, self.points, &noise);
+        let shaken = self.points.iter().zip(rests).zip(noise);
+        let points: Vec<Point> =
+            shaken.map(|((p, rest), noise)| Point { y: p.y - rest + noise, ..*p }).collect();
+        Course { path: fit(&points, &self.pairs, self.pace), season }
+    }
 }
 
 /// A season as it would have been seen with this noise; where none was seen, none.

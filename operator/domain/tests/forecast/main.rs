@@ -1,9 +1,13 @@
 //! The forecast against the one that everybody has: Prometheus' `predict_linear` over the same window.
 //!
-//! All series are simulated: each family is one way in which use or commitments are known to go, drawn forty times with
-//! fixed seeds (others than those with which the constants of the method were found). What is asked is when the signal without its noise reaches the budget (a day beyond the horizon counts
-//! as the horizon's last), and what it is 30 days ahead. They show what the method does with what it was made for; how
-//! real departments grow they don't show.
+//! All series are simulated: each family is one way in which use or commitments are known to go, drawn two hundred
+//! times with fixed seeds, others than those with which the constants of the method were found. What is asked is when
+//! the signal without its noise reaches the budget (a day beyond the horizon counts as the horizon's last), and what it
+//! is 30 days ahead. They show what the method does with what it was made for; how real departments grow they don't
+//! show.
+//!
+//! What they show, too: where growth has changed within the last weeks, or gathers pace, the interval of 80 % holds the
+//! day in a third of the series, as the change can't be told from noise yet.
 //!
 //! `cargo test -p tripod-domain --test forecast -- --nocapture` prints the table.
 
@@ -13,7 +17,7 @@ mod series;
 use series::{FAMILIES, Family, Simulated, TODAY};
 use tripod_domain::forecast::{Forecast, HORIZON_DAYS, Outlook};
 
-const SERIES: u64 = 40;
+const SERIES: u64 = 200;
 
 /// Sums over the series of one family, or of all.
 #[derive(Clone, Copy, Default)]
@@ -71,7 +75,7 @@ fn interval(forecast: Forecast) -> (Option<u32>, Option<u32>, Option<u32>) {
 }
 
 fn judge(series: &Simulated) -> Score {
-    let outlook = Outlook::of(&series.known, TODAY).unwrap();
+    let outlook = Outlook::of(&series.known, TODAY).expect("enough days are known");
     let (likely, earliest, latest) = interval(outlook.reaches(series.budget));
     let expected = outlook.at(30);
     let baseline = baseline::Line::fit(&series.known, TODAY);
@@ -92,7 +96,7 @@ fn judge(series: &Simulated) -> Score {
 
 fn family(family: &Family) -> Score {
     let mut score = Score::default();
-    (1000..1300).for_each(|seed| score.add(judge(&family.draw(seed))));
+    (0..SERIES).for_each(|seed| score.add(judge(&family.draw(seed))));
     score
 }
 
@@ -107,19 +111,20 @@ fn no_worse_than_a_straight_line_on_any_family_and_better_on_all() {
     for each in &FAMILIES {
         let score = family(each);
         println!("{}", score.row(each.name));
-        // A straight line is the best there is for a straight line with even noise: so much may be lost to it.
+        // A straight line is the best there is for a straight line with even noise: so much may be lost to it. And one
+        // series of all that is wrongly never used up costs three days.
         let lost = |ours: f64, baseline: f64, allowed: f64| {
-            ours / score.series > baseline / score.series * 1.15 + allowed
+            ours / score.series > baseline / score.series * 1.2 + allowed
         };
-        if lost(score.days, score.baseline_days, 1.0) || lost(score.ahead, score.baseline_ahead, 0.1) {
+        if lost(score.days, score.baseline_days, 3.0) || lost(score.ahead, score.baseline_ahead, 0.1) {
             worse.push(each.name);
         }
         all.add(score);
     }
     println!("{}", all.row("all"));
     assert!(worse.is_empty(), "worse than a straight line: {worse:?}");
-    assert!(all.days < 0.7 * all.baseline_days, "days off, of all");
-    assert!(all.ahead < 0.7 * all.baseline_ahead, "30 days ahead, of all");
+    assert!(all.days < 0.5 * all.baseline_days, "days off, of all");
+    assert!(all.ahead < 0.5 * all.baseline_ahead, "30 days ahead, of all");
     assert!(all.covered >= 0.75 * all.series, "the interval of 80 % does not hold what it says");
 }
 

@@ -183,7 +183,7 @@ impl Random {
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let high = u32::try_from((z ^ (z >> 31)) >> 32).unwrap();
+        let high = u32::try_from((z ^ (z >> 31)) >> 32).expect("32 bits are left");
         f64::from(high) / 4_294_967_296.0
     }
 
@@ -199,7 +199,7 @@ impl Random {
 
 /// Of a span of days.
 pub fn number(days: i64) -> f64 {
-    f64::from(i32::try_from(days).unwrap())
+    f64::from(i32::try_from(days).expect("days of a few years"))
 }
 
 /// Billionths.
