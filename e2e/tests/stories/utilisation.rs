@@ -15,7 +15,8 @@ const SYSTEM: &str = "use-burner";
 const CORES: f64 = 0.2;
 const METRICS: &str = "/api/v1/namespaces/tripod-system/services/tripod-metrics:metrics/proxy/metrics";
 
-/// A department with a system that burns a fifth of a core, all the time, and has 20 MiB on a volume.
+/// A department with a system that burns a fifth of a core, all the time, and has 20 MiB on a volume. Of a
+/// local volume the kubelet tells how full the file system around it is: that is what is compared.
 fn burner() -> Result<Kubectl> {
     let budget = json!({"requests.cpu": "10", "requests.memory": "4Gi", "requests.storage": "2Gi", "count/persistentvolumeclaims": "2"});
     let kubectl = department(

@@ -308,7 +308,9 @@ pub fn news(before: Option<&ResourceRequestStatus>, after: &ResourceRequestStatu
         news.push(News { warning: true, reason: format!("Use{}", badly.reason), message: badly.message });
     }
     if let Some(evaluation) = &after.evaluation
-        && before.and_then(|b| b.evaluation.as_ref()) != Some(evaluation)
+        && before
+            .and_then(|b| b.evaluation.as_ref())
+            .is_none_or(|b| (&b.granted_at, b.verdict) != (&evaluation.granted_at, evaluation.verdict))
     {
         let message = both(
             format!("the trial is over: {:?}; see status.evaluation", evaluation.verdict),

@@ -38,13 +38,17 @@ func (f folders) Provision(_ context.Context, o controller.ProvisionOptions) (*v
 			PersistentVolumeReclaimPolicy: *o.StorageClass.ReclaimPolicy,
 			AccessModes:                   o.PVC.Spec.AccessModes,
 			Capacity:                      v1.ResourceList{v1.ResourceStorage: o.PVC.Spec.Resources.Requests[v1.ResourceStorage]},
-			PersistentVolumeSource:        v1.PersistentVolumeSource{HostPath: &v1.HostPathVolumeSource{Path: path}},
+			// Not a host path: of a local volume the kubelet tells how full it is, if only of the file system around it.
+			PersistentVolumeSource: v1.PersistentVolumeSource{Local: &v1.LocalVolumeSource{Path: path}},
+			NodeAffinity: &v1.VolumeNodeAffinity{Required: &v1.NodeSelector{NodeSelectorTerms: []v1.NodeSelectorTerm{{
+				MatchExpressions: []v1.NodeSelectorRequirement{{Key: "kubernetes.io/os", Operator: v1.NodeSelectorOpIn, Values: []string{"linux"}}},
+			}}}},
 		},
 	}, controller.ProvisioningFinished, nil
 }
 
 func (f folders) Delete(_ context.Context, volume *v1.PersistentVolume) error {
-	path := filepath.Clean(volume.Spec.HostPath.Path)
+	path := filepath.Clean(volume.Spec.Local.Path)
 	if filepath.Dir(path) != filepath.Clean(f.root) {
 		return fmt.Errorf("volume %s lies at %s, outside %s: not removed", volume.Name, path, f.root)
 	}

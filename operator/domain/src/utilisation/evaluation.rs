@@ -142,7 +142,9 @@ pub fn evaluate(
     trial_days: i64,
 ) -> Option<Evaluation> {
     let granted_at = Time(Timestamp::from_second(grant.at.as_second()).unwrap_or(grant.at));
-    if let Some(known) = before.filter(|known| known.granted_at == granted_at) {
+    // What nobody could say may be said later; what was said stays.
+    let is_final = |e: &&Evaluation| e.granted_at == granted_at && e.verdict != UseVerdict::Unknown;
+    if let Some(known) = before.filter(is_final) {
         return Some(known.clone());
     }
     let utilisation = utilisation?;

@@ -80,6 +80,8 @@ fn a_grant_is_evaluated_once_when_its_trial_is_over() {
     assert!(evaluate("2026-10-02T00:00:00Z", None).is_none());
     let done = evaluate("2026-10-01T00:00:00Z", None).unwrap();
     assert_eq!((done.verdict, done.delivery_seconds), (UseVerdict::Low, Some(90)));
+    let unknown = Evaluation { verdict: UseVerdict::Unknown, ..done.clone() };
+    assert_eq!(evaluate("2026-10-01T00:00:00Z", Some(&unknown)), Some(done.clone()));
     // It stays what it was, until another grant has had its trial.
     let stale = Evaluation { verdict: UseVerdict::Fit, ..done.clone() };
     assert_eq!(evaluate("2026-10-01T00:00:00Z", Some(&stale)), Some(stale.clone()));
