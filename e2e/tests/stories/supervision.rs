@@ -68,7 +68,9 @@ fn one_spike(millicores: u64, spike: u64) -> String {
 /// The distribution in the form that reports carry.
 fn sketch(millicores: &[u64]) -> String {
     let mut tally = tripod_domain::utilisation::tally::Tally::default();
-    millicores.iter().for_each(|m| tally.add(i128::from(*m) * 1_000_000));
+    for m in millicores {
+        tally.add(i128::from(*m) * 1_000_000);
+    }
     tally.sketch_text()
 }
 

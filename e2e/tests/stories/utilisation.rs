@@ -125,15 +125,11 @@ fn scraped(at: &Installation, kubectl: &Kubectl, prometheus: &Prometheus) -> Res
     let (system, department) = (count(&format!("system=\"{SYSTEM}\"")), count("{department=\"use\""));
     println!("series: {system} of the system, {} of the department", department - system);
     ensure!(system <= 30 && department - system <= 40, "{system} and {department} series");
-    let placed = |placement: &str| {
-        prometheus
-            .value(&format!("tripod_department_systems{{department=\"use\",placement=\"{placement}\"}}"))
-    };
-    ensure!((placed("on_cloud")?, placed("off_cloud")?, placed("exempt")?) == (1.0, 1.0, 1.0), "systems");
-    ensure!(
-        prometheus.value(&format!("sum(tripod_system_verdict{{system=\"{SYSTEM}\"}})"))? == 1.0,
-        "verdicts"
-    );
+    let is_one = |expression: &str| until(prometheus, expression, |value| (value - 1.0).abs() < 1e-9);
+    for placement in ["on_cloud", "off_cloud", "exempt"] {
+        is_one(&format!("tripod_department_systems{{department=\"use\",placement=\"{placement}\"}}"))?;
+    }
+    is_one(&format!("sum(tripod_system_verdict{{system=\"{SYSTEM}\"}})"))?;
     Ok(())
 }
 
@@ -148,11 +144,11 @@ fn alerts_fire_and_resolve(kubectl: &Kubectl, prometheus: &Prometheus) -> Result
         ])
     };
     let firing = "count(ALERTS{alertname=\"TripodOverCommitted\",alertstate=\"firing\",department=\"use\"}) or vector(0)";
-    ensure!(prometheus.value(firing)? == 0.0, "it fires already");
+    ensure!(prometheus.value(firing)? < 0.5, "it fires already");
     budget("500m")?;
-    until(prometheus, firing, |count| count > 0.0)?;
+    until(prometheus, firing, |count| count > 0.5)?;
     budget("10")?;
-    until(prometheus, firing, |count| count == 0.0).map(drop)
+    until(prometheus, firing, |count| count < 0.5).map(drop)
 }
 
 /// The book of the running day outlives the operator.

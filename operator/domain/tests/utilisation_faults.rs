@@ -65,6 +65,7 @@ fn start() -> Timestamp {
     "2026-10-01T00:00:00Z".parse().unwrap()
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "it is what a fault returns")]
 fn each(mut seen: Seen, change: impl Fn(PodReading) -> Option<PodReading>) -> Option<Seen> {
     for reading in &mut seen.readings {
         *reading = reading.and_then(&change);

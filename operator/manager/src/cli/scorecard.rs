@@ -7,10 +7,11 @@ use clap::ValueEnum;
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan};
 use kube::api::ListParams;
-use kube::{Api, ResourceExt};
+use kube::{Api, Client, ResourceExt};
+use tripod_crds::supervision_policy::SupervisionPolicySpec;
 use tripod_crds::{Department, DisasterRecoveryDrill, ResourceRequest, SupervisionPolicy, UtilisationReport};
 use tripod_domain::scorecard::gather::{Sources, gather};
-use tripod_domain::scorecard::{self, Month};
+use tripod_domain::scorecard::{self, Month, Scorecard};
 use tripod_domain::tenancy;
 use tripod_domain::utilisation::{report, slot, verdict};
 
@@ -19,8 +20,8 @@ use super::{Connection, Language, Speech, print};
 /// What is shown.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Name of the Department.
-    name: String,
+    /// Name of the Department. Without it, all of them side by side.
+    name: Option<String>,
     /// The month, like 2026-10. The last whole one by default.
     #[arg(long)]
     month: Option<String>,
@@ -44,41 +45,63 @@ enum Format {
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let client = arguments.connection.client().await?;
     let now = Timestamp::now();
-    let department = Api::<Department>::all(client.clone()).get(&arguments.name).await?;
     let policies = Api::<SupervisionPolicy>::all(client.clone()).list(&ListParams::default()).await?.items;
-    let all = policies.iter().map(|p| (p.metadata.name.as_deref().unwrap_or_default(), &p.spec));
-    let policy = verdict::policy_for(&arguments.name, now, all).map(|(_, spec)| spec);
-    let first = match &arguments.month {
-        Some(month) => read_month(month)?,
-        None => last_month(now, policy.map_or("+08:00", |p| p.utc_offset.as_str())),
+    let api = Api::<Department>::all(client.clone());
+    let departments = match &arguments.name {
+        Some(name) => vec![api.get(name).await?],
+        None => api.list(&ListParams::default()).await?.items,
     };
-    let home = tenancy::home(&arguments.name);
+    let first = arguments.month.as_deref().map(read_month).transpose()?;
+    let mut cards = Vec::new();
+    for department in &departments {
+        let name = department.name_any();
+        let all = policies.iter().map(|p| (p.metadata.name.as_deref().unwrap_or_default(), &p.spec));
+        let policy = verdict::policy_for(&name, now, all).map(|(_, spec)| spec);
+        let offset = policy.map_or("+08:00", |p| p.utc_offset.as_str());
+        cards.push(
+            card(&client, department, policy, first.unwrap_or_else(|| last_month(now, offset)), now).await?,
+        );
+    }
+    let language = match arguments.speech.language() {
+        Language::En => scorecard::Language::English,
+        Language::Zh => scorecard::Language::Chinese,
+    };
+    let page = match (&arguments.name, cards.first()) {
+        (Some(_), Some(card)) => card.document(),
+        (_, Some(first)) => scorecard::overview(first.month, now, &cards),
+        (_, None) => bail!("there is no Department"),
+    };
+    print(&match arguments.output {
+        Format::Markdown => scorecard::markdown(&page, language),
+        Format::Html => scorecard::html(&page, language),
+        Format::Json => format!("{:#}\n", scorecard::json(&page)),
+    })
+}
+
+async fn card(
+    client: &Client,
+    department: &Department,
+    policy: Option<&SupervisionPolicySpec>,
+    first: Date,
+    now: Timestamp,
+) -> anyhow::Result<Scorecard> {
+    let name = department.name_any();
+    let home = tenancy::home(&name);
     let reports = Api::<UtilisationReport>::namespaced(client.clone(), &home);
-    let month_report = reports.get_opt(&report::month_name(first)).await?;
+    let report = reports.get_opt(&report::month_name(first)).await?;
     let requests =
         Api::<ResourceRequest>::namespaced(client.clone(), &home).list(&ListParams::default()).await?.items;
     let mut drills = BTreeMap::new();
     for request in &requests {
-        let namespace = tenancy::system(&arguments.name, &request.name_any());
+        let namespace = tenancy::system(&name, &request.name_any());
         let api = Api::<DisasterRecoveryDrill>::namespaced(client.clone(), &namespace);
         // What may not be read is unknown, and shown as such.
         if let Ok(found) = api.list(&ListParams::default()).await {
             drills.insert(namespace, found.items);
         }
     }
-    let report = month_report.as_ref();
-    let sources = Sources { department: &department, report, requests: &requests, drills, policy };
-    let card = gather(&sources, Month { year: first.year(), month: first.month() }, now);
-    let language = match arguments.speech.language() {
-        Language::En => scorecard::Language::English,
-        Language::Zh => scorecard::Language::Chinese,
-    };
-    let page = card.document();
-    print(&match arguments.output {
-        Format::Markdown => scorecard::markdown(&page, language),
-        Format::Html => scorecard::html(&page, language),
-        Format::Json => format!("{:#}\n", scorecard::json(&page)),
-    })
+    let sources = Sources { department, report: report.as_ref(), requests: &requests, drills, policy };
+    Ok(gather(&sources, Month { year: first.year(), month: first.month() }, now))
 }
 
 fn read_month(month: &str) -> anyhow::Result<Date> {

@@ -129,28 +129,11 @@ impl Live {
         families.column("department", "budget", &labels, |m| m.of(&standing.budget));
         families.column("department", "committed", &labels, committed);
         side_by_side(families, "department", &labels, &standing, &total);
-        self.placements(families, department, &namespaces);
+        placements(families, department, &namespaces);
         for (namespace, request) in &namespaces {
             if request.is_some() {
                 self.system(families, &name, namespace, readings.get(namespace));
             }
-        }
-    }
-
-    fn placements(
-        &self,
-        families: &mut Families,
-        department: &Department,
-        namespaces: &[(String, Option<String>)],
-    ) {
-        let on = namespaces.iter().filter(|(_, request)| request.is_some()).count();
-        let exempt = department.spec.off_cloud.iter().filter(|system| system.reason.is_exempt()).count();
-        let off = department.spec.off_cloud.len() - exempt;
-        for (placement, count) in [("on_cloud", on), ("off_cloud", off), ("exempt", exempt)] {
-            let labels = vec![("department", department.name_any()), ("placement", placement.to_owned())];
-            let help =
-                "Information systems; the goal is that none is off the cloud but those that are exempt";
-            families.add("department_systems", help, None, labels, count_of(count));
         }
     }
 
@@ -246,6 +229,18 @@ impl Live {
                 );
             }
         }
+    }
+}
+
+/// How many systems there are, on the cloud and off it.
+fn placements(families: &mut Families, department: &Department, namespaces: &[(String, Option<String>)]) {
+    let on = namespaces.iter().filter(|(_, request)| request.is_some()).count();
+    let exempt = department.spec.off_cloud.iter().filter(|system| system.reason.is_exempt()).count();
+    let off = department.spec.off_cloud.len() - exempt;
+    for (placement, count) in [("on_cloud", on), ("off_cloud", off), ("exempt", exempt)] {
+        let labels = vec![("department", department.name_any()), ("placement", placement.to_owned())];
+        let help = "Information systems; the goal is that none is off the cloud but those that are exempt";
+        families.add("department_systems", help, None, labels, count_of(count));
     }
 }
 

@@ -105,7 +105,9 @@ impl Tenancy {
     /// Wakes the requests of all systems.
     pub fn wake_systems(&self) {
         let names = self.read().namespace_names();
-        names.iter().for_each(|name| self.wake_request_of(name));
+        for name in &names {
+            self.wake_request_of(name);
+        }
     }
 
     /// Wakes all departments.

@@ -113,7 +113,7 @@ fn reading(pod: &PodMetrics) -> Option<PodReading> {
 mod tests {
     use super::*;
 
-    fn pod(containers: serde_json::Value) -> Option<PodReading> {
+    fn pod(containers: &serde_json::Value) -> Option<PodReading> {
         let pod = serde_json::json!({"metadata": {"name": "a", "namespace": "b"},
             "timestamp": "2026-11-25T12:00:00Z", "window": "15s", "containers": containers});
         reading(&serde_json::from_value(pod).unwrap())
@@ -122,9 +122,9 @@ mod tests {
     #[test]
     fn containers_add_up_or_there_is_no_reading() {
         let one = |cpu: &str| serde_json::json!({"name": "c", "usage": {"cpu": cpu, "memory": "1Ki"}});
-        let both = pod(serde_json::json!([one("250m"), one("1")])).unwrap();
+        let both = pod(&serde_json::json!([one("250m"), one("1")])).unwrap();
         assert_eq!((both.cpu, both.memory), (1_250_000_000, 2_048_000_000_000));
-        assert!(pod(serde_json::json!([one("250m"), one("much")])).is_none());
-        assert!(pod(serde_json::json!([])).is_none());
+        assert!(pod(&serde_json::json!([one("250m"), one("much")])).is_none());
+        assert!(pod(&serde_json::json!([])).is_none());
     }
 }

@@ -212,7 +212,7 @@ async fn a_month_of_many_systems_is_reported_exactly() {
     let systems = number("TRIPOD_SYSTEMS", 1000);
     let mut bench = bench(systems).await;
     let zone = slot::zone("+08:00");
-    let (begin, mut sampling, mut keeping, mut kept) = (Instant::now(), Duration::ZERO, Duration::ZERO, 0);
+    let (begin, mut sampling, mut keeping, mut kept) = (Instant::now(), Duration::ZERO, Duration::ZERO, 0u32);
     for minute in 0..=MINUTES {
         let now = start() + SignedDuration::from_secs(minute * 60 + 10);
         let read = readings(systems, minute);
@@ -241,10 +241,10 @@ async fn a_month_of_many_systems_is_reported_exactly() {
         let window = api.get("window").await.unwrap();
         *judged.entry(format!("{:?}", window.status.unwrap().verdict.unwrap())).or_default() += 1;
     }
-    let per = |total: Duration, n: i64| total.as_secs_f64() * 1000.0 / n as f64;
+    let per = |total: Duration, n: u32| total.as_secs_f64() * 1000.0 / f64::from(n);
     let figures: Value = json!({
         "systems": systems, "days": DAYS, "readings": systems * MINUTES, "seconds": begin.elapsed().as_secs(),
-        "rss_mib": rss, "cpu_seconds": cpu_seconds, "ms_to_record_an_interval": per(sampling, MINUTES + 1),
+        "rss_mib": rss, "cpu_seconds": cpu_seconds, "ms_to_record_an_interval": per(sampling, u32::try_from(MINUTES).unwrap() + 1),
         "ms_to_keep_the_book": per(keeping, kept), "verdicts": judged,
     });
     println!("{figures:#}");

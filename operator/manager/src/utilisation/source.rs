@@ -59,15 +59,14 @@ impl Source {
     /// # Errors
     /// When a file can't be read.
     pub fn new(arguments: &SourceArguments) -> anyhow::Result<Self> {
-        let cluster = match &arguments.prometheus_url {
-            Some(url) => Cluster::Prometheus(Prometheus::new(url.clone(), arguments)?),
-            None => {
-                let kubelets = arguments
-                    .kubelet_volumes
-                    .then(|| Kubelets::new(arguments.kubelet_ca_file.as_deref()))
-                    .transpose()?;
-                Cluster::MetricsApi { kubelets }
-            }
+        let cluster = if let Some(url) = &arguments.prometheus_url {
+            Cluster::Prometheus(Prometheus::new(url.clone(), arguments)?)
+        } else {
+            let kubelets = arguments
+                .kubelet_volumes
+                .then(|| Kubelets::new(arguments.kubelet_ca_file.as_deref()))
+                .transpose()?;
+            Cluster::MetricsApi { kubelets }
         };
         Ok(Self { cluster, buckets: Buckets::new(arguments.bucket_interval) })
     }
