@@ -79,7 +79,7 @@ fn configuration(centre: &CentreLayout, targets: &[String]) -> Result<Value> {
     Ok(json!({
         "global": {"scrape_interval": "5s", "evaluation_interval": "5s"},
         "rule_files": [centre.data().join(COMPONENT).join("rules/*.yaml")],
-        "scrape_configs": [kubelet("/metrics"), kubelet("/metrics/cadvisor"),
+        "scrape_configs": [kubelet("/metrics"), kubelet("/metrics/resource"),
             {"job_name": "tripod", "honor_labels": true, "static_configs": [{"targets": targets}]}],
     }))
 }

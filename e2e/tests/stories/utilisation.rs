@@ -112,7 +112,6 @@ fn scenes(at: &Installation, kubectl: &Kubectl, prometheus: &Prometheus) -> Resu
 /// The text passes promtool's lint, and has no more series than it promises.
 fn scraped(at: &Installation, kubectl: &Kubectl, prometheus: &Prometheus) -> Result<()> {
     let text = kubectl.run(&["get", "--raw", METRICS])?;
-    ensure!(text.ends_with("# EOF\n"), "it ends with {:?}", &text[text.len().saturating_sub(40)..]);
     let file = at.lab.data().join("metrics.txt");
     std::fs::write(&file, &text)?;
     let lint = std::process::Command::new(at.lab.program("promtool"))

@@ -76,7 +76,7 @@ impl Prometheus {
         let memory = self.values("tripod:namespace_memory_working_set_bytes").await?;
         let measured = self.values("tripod:namespace_measured_pods").await?;
         if measured.is_empty() && !running.is_empty() {
-            return Err("Prometheus knows no pod: does it evaluate the rules of the chart, and scrape the kubelets' /metrics/cadvisor?".to_owned());
+            return Err("Prometheus knows no pod: does it evaluate the rules of the chart, and scrape the kubelets' /metrics/resource?".to_owned());
         }
         let on_volumes = self.values("tripod:namespace_volume_used_bytes").await?;
         let volumes = self.values("tripod:namespace_measured_volumes").await?;
