@@ -102,6 +102,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     Lab::down(name)?;
     let _lease = Lease((!arguments.keep).then(|| name.clone()));
     let at = Installation::ensure(&LabSpec::quick(name), &arguments.image, &progress)?;
+    // As the chart has it, and not as often as in a lab that is watched.
+    at.configure("production", &["utilisation.samplingInterval=60", "utilisation.kubeletVolumes=false"])?;
+    at.kubectl("production")?.run(&["-n", "tripod-system", "rollout", "status", "deployment/tripod"])?;
     let kubeconfig = at.lab.centre("production")?.kubeconfig;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let report = runtime.block_on(measure(arguments, &kubeconfig, &progress))?;

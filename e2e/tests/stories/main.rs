@@ -9,6 +9,7 @@ mod charts;
 mod clouds;
 mod cut_link;
 mod damaged_pack;
+mod dashboards;
 mod deleted_drill;
 mod fixture;
 mod gate;

@@ -75,7 +75,13 @@ fn supervise(status: &mut ResourceRequestStatus, seen: &Observed, grant: &Grant,
     let generation = seen.request.metadata.generation;
     let (department, request) = names(seen);
     let subject = Subject { department: &department, request: &request };
-    let Some((_, policy)) = &seen.supervision else { return };
+    let ended = matches!(&seen.system, System::Ours(namespace) if namespace.ended_at().is_some());
+    let Some((_, policy)) = seen.supervision.as_ref().filter(|_| !ended) else {
+        // Nobody judges it any more.
+        status.utilisation = None;
+        status.conditions.retain(|c| c.type_ != "WellUsed");
+        return;
+    };
     let window = seen.system_use.as_ref();
     status.utilisation = window.and_then(|w| evaluation::utilisation(w, policy, subject, now));
     let before = status.evaluation.take();

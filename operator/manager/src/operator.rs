@@ -11,7 +11,7 @@ use futures::{FutureExt, StreamExt};
 use kube::client::ClientBuilder;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::store::{Writer, store};
-use kube::{Api, Config};
+use kube::{Api, Client, Config};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tripod_crds::{Cloud, Department, RequestClass, ResourceRequest, SupervisionPolicy, UtilisationReport};
@@ -76,53 +76,9 @@ pub async fn run(arguments: OperatorArguments) -> Result<()> {
     let names = [service.clone(), format!("{service}.cluster.local")];
     let certificate = certificate::ensure(client.clone(), &namespace, &names).await?;
     let identity = std::env::var("POD_NAME").unwrap_or_else(|_| format!("process-{}", std::process::id()));
-    let reporter = Reporter { controller: "tripod".into(), instance: Some(identity.clone()) };
-    let ((departments, for_departments), (requests, for_requests), (classes, for_classes)) =
-        (store(), store(), store());
-    let ((windows, for_windows), (supervision, for_supervision)) = (store(), store());
-    let (clouds, for_clouds) = store();
-    let source = Source::new(&arguments.utilisation)?;
-    let (tenancy, triggers) = Tenancy::new(departments, requests);
-    let feeds = Feeds {
-        departments: for_departments,
-        requests: for_requests,
-        classes: for_classes,
-        clouds: for_clouds,
-        windows: for_windows,
-        supervision: for_supervision,
-        source,
-        sampling_interval: arguments.utilisation.sampling_interval,
-        triggers,
-    };
-    let ctx = Ctx {
-        tenancy,
-        classes,
-        clouds,
-        utilisation: Utilisation::default(),
-        windows,
-        supervision,
-        recorder: Recorder::new(client.clone(), reporter),
-        stores: Stores::new(
-            client.clone(),
-            config,
-            centre.clone(),
-            namespace.clone(),
-            arguments.vault_key_secret,
-        ),
-        gateway_url: arguments.gateway_url.unwrap_or_else(|| format!("https://{service}:8443")),
-        gateway_ca: certificate.ca_pem.clone(),
-        image: arguments.image,
-        metrics: metrics.clone(),
-        client: client.clone(),
-        centre: centre.clone(),
-        namespace: namespace.clone(),
-    };
-    metrics.add_live(Box::new(Live {
-        tenancy: ctx.tenancy.clone(),
-        utilisation: ctx.utilisation.clone(),
-        windows: ctx.windows.clone(),
-        drills: metrics.drills.clone(),
-    }));
+    let gateway_url = arguments.gateway_url.clone().unwrap_or_else(|| format!("https://{service}:8443"));
+    let gateway = Door { url: gateway_url, ca: certificate.ca_pem.clone() };
+    let (ctx, feeds) = assemble(&arguments, config, client.clone(), metrics.clone(), gateway, &identity)?;
     // Ready means that movers are served: so the gateway's socket first, then what answers the kubelet.
     let doors = TcpListener::bind(arguments.gateway_address).await.context("--gateway-address")?;
     let gateway = {
@@ -143,6 +99,67 @@ pub async fn run(arguments: OperatorArguments) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// How movers reach the gateway, and the certificate they trust for it.
+struct Door {
+    url: String,
+    ca: String,
+}
+
+/// What the controllers share, and the watches that fill it. What is scraped is made from the same.
+fn assemble(
+    arguments: &OperatorArguments,
+    config: Config,
+    client: Client,
+    metrics: Arc<Metrics>,
+    gateway: Door,
+    identity: &str,
+) -> Result<(Ctx, Feeds)> {
+    let reporter = Reporter { controller: "tripod".into(), instance: Some(identity.to_owned()) };
+    let ((departments, for_departments), (requests, for_requests), (classes, for_classes)) =
+        (store(), store(), store());
+    let ((windows, for_windows), (supervision, for_supervision)) = (store(), store());
+    let (clouds, for_clouds) = store();
+    let (tenancy, triggers) = Tenancy::new(departments, requests);
+    let feeds = Feeds {
+        departments: for_departments,
+        requests: for_requests,
+        classes: for_classes,
+        clouds: for_clouds,
+        windows: for_windows,
+        supervision: for_supervision,
+        source: Source::new(&arguments.utilisation)?,
+        sampling_interval: arguments.utilisation.sampling_interval,
+        triggers,
+    };
+    let (centre, namespace) = (arguments.centre.clone(), arguments.namespace.clone());
+    let key = arguments.vault_key_secret.clone();
+    let ctx = Ctx {
+        tenancy,
+        classes,
+        clouds,
+        utilisation: Utilisation::default(),
+        windows,
+        supervision,
+        recorder: Recorder::new(client.clone(), reporter),
+        stores: Stores::new(client.clone(), config, centre.clone(), namespace.clone(), key),
+        gateway_url: gateway.url,
+        gateway_ca: gateway.ca,
+        image: arguments.image.clone(),
+        metrics: metrics.clone(),
+        client,
+        centre,
+        namespace,
+    };
+    metrics.add_live(Box::new(Live {
+        tenancy: ctx.tenancy.clone(),
+        utilisation: ctx.utilisation.clone(),
+        windows: ctx.windows.clone(),
+        clouds: ctx.clouds.clone(),
+        drills: metrics.drills.clone(),
+    }));
+    Ok((ctx, feeds))
 }
 
 /// Runs the controllers while the lease is held, and gives it up when they have ended.

@@ -16,12 +16,12 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Unit;
 use tripod_crds::resource_request::Phase;
 use tripod_crds::utilisation_report::UseVerdict;
-use tripod_crds::{Department, ResourceRequest, UtilisationReport};
+use tripod_crds::{Cloud, Department, ResourceRequest, UtilisationReport};
 use tripod_domain::ledger::Amounts;
 use tripod_domain::tenancy::home;
 use tripod_domain::utilisation::report::{Standing, WINDOW};
 use tripod_domain::utilisation::{Measured, Readings, sum};
-use tripod_domain::{conditions, quantity};
+use tripod_domain::{cloud, conditions, quantity};
 
 use crate::tenancy::Tenancy;
 use crate::utilisation::Utilisation;
@@ -33,6 +33,7 @@ pub struct Live {
     pub tenancy: Arc<Tenancy>,
     pub utilisation: Utilisation,
     pub windows: Store<UtilisationReport>,
+    pub clouds: Store<Cloud>,
     /// By namespace, when its last drill ended, and whether it passed.
     pub drills: Arc<std::sync::Mutex<BTreeMap<String, (i64, bool)>>>,
 }
@@ -99,6 +100,7 @@ impl Collector for Live {
             self.department(&mut families, &department);
         }
         self.requests(&mut families);
+        self.clouds(&mut families);
         for (name, family) in &families.0 {
             let mut metric =
                 encoder.encode_descriptor(name, family.help, family.unit.as_ref(), MetricType::Gauge)?;
@@ -200,6 +202,21 @@ impl Live {
             labels.push(("verdict", format!("{verdict:?}")));
             let help = "How well the grant of a system is used: of these, one is 1";
             families.add("system_verdict", help, None, labels, f64::from(u8::from(verdict == said)));
+        }
+    }
+
+    fn clouds(&self, families: &mut Families) {
+        let now = Timestamp::now();
+        for cloud in self.clouds.state() {
+            let labels = vec![("cloud", cloud.name_any())];
+            let known = f64::from(u8::from(cloud::unknown(&cloud, now).is_none()));
+            let help = "1 while what departments have on another cloud is known";
+            families.add("cloud_known", help, None, labels.clone(), known);
+            if let Some(read) = cloud.status.as_ref().and_then(|status| status.read_at.as_ref()) {
+                let help = "When another cloud was read last, successfully";
+                let at = seconds(read.0.as_second());
+                families.add("cloud_read_timestamp", help, Some(Unit::Seconds), labels, at);
+            }
         }
     }
 

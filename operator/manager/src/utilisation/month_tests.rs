@@ -29,18 +29,25 @@ const CORE: i128 = 1_000_000_000;
 const MIB: i128 = CORE << 20;
 const DAYS: i64 = 31;
 const MINUTES: i64 = DAYS * 24 * 60;
+
 /// Of system `i`, at `minute`: nothing is read in these.
 fn is_missing(i: i64, minute: i64) -> bool {
-    i % 10 == 3 && (minute / 60 + i) % 50 == 0
+    let one_in = if i % 20 == 13 { 5 } else { 50 };
+    i % 10 == 3 && (minute / 60 + i) % one_in == 0
 }
 
 /// Made up, but not constant: a day and a week, and something of every system's own. In thousandths.
 fn level(i: i64, minute: i64) -> i128 {
     let hour = minute / 60 % 24;
     let weekend = minute / 1440 % 7 >= 5;
-    let busy = if (8..18).contains(&hour) && !weekend { 600 } else { 100 };
-    let noise = (minute * 7919 + i * 104_729) % 97;
-    i128::from((busy * (1 + i % 10) / 5 + noise).max(1))
+    let works = (8..18).contains(&hour) && !weekend;
+    let busy = match i % 10 {
+        // Busy around the clock.
+        8 => 2800,
+        rank if works => 300 * (1 + rank),
+        rank => 50 * (1 + rank),
+    };
+    i128::from(busy + (minute * 7919 + i * 104_729) % 97)
 }
 
 fn cpu(i: i64, minute: i64) -> i128 {
