@@ -78,7 +78,7 @@ pub async fn run(arguments: OperatorArguments) -> Result<()> {
     let identity = std::env::var("POD_NAME").unwrap_or_else(|_| format!("process-{}", std::process::id()));
     let gateway_url = arguments.gateway_url.clone().unwrap_or_else(|| format!("https://{service}:8443"));
     let gateway = Door { url: gateway_url, ca: certificate.ca_pem.clone() };
-    let (ctx, feeds) = assemble(&arguments, config, client.clone(), metrics.clone(), gateway, &identity)?;
+    let (ctx, feeds) = assemble(&arguments, config, client.clone(), &metrics, gateway, &identity)?;
     // Ready means that movers are served: so the gateway's socket first, then what answers the kubelet.
     let doors = TcpListener::bind(arguments.gateway_address).await.context("--gateway-address")?;
     let gateway = {
@@ -112,7 +112,7 @@ fn assemble(
     arguments: &OperatorArguments,
     config: Config,
     client: Client,
-    metrics: Arc<Metrics>,
+    metrics: &Arc<Metrics>,
     gateway: Door,
     identity: &str,
 ) -> Result<(Ctx, Feeds)> {

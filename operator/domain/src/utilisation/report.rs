@@ -112,18 +112,15 @@ pub fn of_days(
     let covered = |a: Timestamp, b: Timestamp| slot::between(a, b, interval);
     let reported: i64 = within.iter().map(|d| covered(d.spec.from.0, d.spec.to.0.min(until))).sum();
     let missing = (covered(from, until) - reported).max(0);
+    let all = missing + within.iter().map(|d| of_in(d)).sum::<i64>();
     let mut parts = Parts::new();
     for (name, figures) in within.iter().filter_map(|d| d.status.as_ref()).flat_map(|s| &s.resources) {
         let Some(measured) = Measured::named(name) else { continue };
-        let (tally, of) = parts.entry(measured).or_default();
-        *of += figures.of;
+        // What was measured on some days could have been on all of them.
+        let (tally, _) = parts.entry(measured).or_insert_with(|| (Tally::default(), all));
         if let Some(one) = tally_of(figures) {
             tally.merge(&one);
         }
-    }
-    let all = missing + within.iter().map(|d| of_in(d)).sum::<i64>();
-    for (_, of) in parts.values_mut() {
-        *of = all;
     }
     let mut report = empty(namespace, name, period, span, interval, standing);
     let mut status = UtilisationReportStatus {

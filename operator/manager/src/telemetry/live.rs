@@ -284,7 +284,11 @@ fn lease(families: &mut Families, department: &str, request: &ResourceRequest) {
     let labels = vec![("department", department.to_owned()), ("system", namespace)];
     let help = "When the term of a system ends";
     let value = seconds(term.ends_at.0.as_second());
-    families.add("system_lease_expiry_timestamp", help, Some(Unit::Seconds), labels, value);
+    families.add("system_lease_expiry_timestamp", help, Some(Unit::Seconds), labels.clone(), value);
+    if let Some(used) = status.and_then(|s| s.utilisation.as_ref()) {
+        let help = "1 while the supervision policy exempts a system from being told to shrink";
+        families.add("system_exempt", help, None, labels, f64::from(u8::from(used.exempt.is_some())));
+    }
 }
 
 fn side_by_side(
