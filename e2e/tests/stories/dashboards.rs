@@ -3,7 +3,10 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tripod_e2e::installation::repository;
+use tripod_e2e::lab::command::wait_for;
 use tripod_e2e::lab::prometheus::Prometheus;
+
+use crate::fixture::PATIENCE;
 
 /// What nothing in a lab has: there are no GPUs, and the story has neither buckets nor drills.
 const ABSENT: [&str; 3] = ["gpu", "bucket", "drill"];
@@ -23,17 +26,18 @@ pub fn show(prometheus: &Prometheus, department: &str, system: &str) -> Result<(
                 let asked = [("$department", department), ("$system", system), ("$__rate_interval", "1m")]
                     .iter()
                     .fold(expression.to_owned(), |text, (variable, value)| text.replace(variable, value));
-                let samples = prometheus.query(&asked)?;
-                let values: Vec<String> = samples.iter().map(|(_, value)| format!("{value:.3}")).collect();
-                let legend = target["legendFormat"].as_str().unwrap_or_default();
-                println!("     {legend:24} {}", values.join("  "));
                 let side_by_side =
                     ["_budget_", "_granted_", "_requested_", "_used_"].iter().any(|c| asked.contains(c));
                 let exists = !ABSENT.iter().any(|word| asked.contains(word));
-                ensure!(
-                    !(side_by_side && exists && samples.is_empty()),
-                    "{name}: nothing is shown for {asked}"
-                );
+                // A rule is evaluated only after what it is made of was scraped.
+                let samples = wait_for(&format!("{name}: {asked}"), PATIENCE, || {
+                    let samples = prometheus.query(&asked)?;
+                    ensure!(!(side_by_side && exists && samples.is_empty()), "nothing is shown");
+                    Ok(samples)
+                })?;
+                let values: Vec<String> = samples.iter().map(|(_, value)| format!("{value:.3}")).collect();
+                let legend = target["legendFormat"].as_str().unwrap_or_default();
+                println!("     {legend:24} {}", values.join("  "));
             }
         }
     }

@@ -101,7 +101,10 @@ fn scenes(at: &Installation, kubectl: &Kubectl, prometheus: &Prometheus) -> Resu
     until(prometheus, &format!("tripod:namespace_cpu_usage_cores{{namespace=\"{SYSTEM}\"}}"), near)?;
     at.configure("production", &[&format!("utilisation.prometheus.url={}", prometheus.url)])?;
     let source = "tripod_sampling_last_success_timestamp_seconds{source=\"prometheus\"} > 0";
-    until(prometheus, source, |_| true)?;
+    until(prometheus, source, |_| true).with_context(|| match kubectl.get(&["department/use"]) {
+        Ok(seen) => described(&seen, "UsageMeasured"),
+        Err(error) => error.to_string(),
+    })?;
     let from_prometheus = until(prometheus, &used("cpu", "cores"), near)?;
     println!("prometheus: {from_prometheus} cores");
     let difference = (from_api - from_prometheus).abs() / from_api;

@@ -1,6 +1,8 @@
 //! `approve` and `reject`: a verdict on a request exactly as it stands. What is refused here is refused early, with a
 //! clear word; it is the API server that enforces it.
 
+use std::time::Duration;
+
 use anyhow::{Context, bail};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
@@ -14,6 +16,10 @@ use tripod_domain::explain::{self, Line};
 use tripod_domain::{duration, spec_hash};
 
 use super::{Connection, Speech, print, table};
+
+/// How long a request that was just written may take until the operator has looked at it, and how often to ask.
+const PATIENCE: Duration = Duration::from_secs(20);
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// `approve`
 pub const APPROVE: Verdict = Verdict::Approved;
@@ -69,7 +75,7 @@ fn hash_start(text: &str) -> Result<String, String> {
 pub async fn run(arguments: Arguments, verdict: Verdict) -> anyhow::Result<()> {
     let client = arguments.connection.client().await?;
     let namespace = arguments.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
-    let request = Api::<ResourceRequest>::namespaced(client.clone(), &namespace).get(&arguments.name).await?;
+    let request = looked_at(&Api::namespaced(client.clone(), &namespace), &arguments.name).await?;
     let (hash, now) = (spec_hash::of(&request.spec)?, Timestamp::now());
     let language = arguments.speech.language();
     let judged = explain::judgement(&request, &hash, now);
@@ -83,6 +89,20 @@ pub async fn run(arguments: Arguments, verdict: Verdict) -> anyhow::Result<()> {
     let approval = Approval::new(&name(&spec), spec);
     let said = give(&client, &arguments.operator_namespace, &approval, now).await?;
     print(&format!("{}\n", language.of(&said)))
+}
+
+/// The request once the operator has looked at it as it stands, or as it is after [`PATIENCE`]. Asked for again and again
+/// rather than watched: who may approve need not be allowed to watch.
+async fn looked_at(api: &Api<ResourceRequest>, name: &str) -> anyhow::Result<ResourceRequest> {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let request = api.get(name).await?;
+        let seen = request.status.as_ref().and_then(|status| status.spec_hash.as_deref());
+        if seen == Some(&spec_hash::of(&request.spec)?) || tokio::time::Instant::now() >= deadline {
+            return Ok(request);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 /// The user as the API server knows it.

@@ -30,11 +30,14 @@ const TOKEN: &str = "/var/run/secrets/tripod/token";
 
 impl Mover<'_> {
     /// The Job, as it is applied. It runs as root without any capability but those that reading (or restoring)
-    /// other users' files takes.
+    /// other users' files takes; without FSETID the bit for a group's files would be lost with every foreign group.
     #[must_use]
     pub fn job(&self, ctx: &Ctx) -> Value {
-        let capabilities =
-            if self.restores { json!(["CHOWN", "DAC_OVERRIDE", "FOWNER"]) } else { json!(["DAC_OVERRIDE"]) };
+        let capabilities = if self.restores {
+            json!(["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID"])
+        } else {
+            json!(["DAC_OVERRIDE"])
+        };
         let mut arguments = vec!["mover".to_owned()];
         arguments.extend(self.words.iter().cloned());
         arguments.extend(
