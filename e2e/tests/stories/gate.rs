@@ -111,7 +111,9 @@ fn exits_and_keeps_data(kubectl: &tripod_e2e::kubectl::Kubectl, zhang: &Person) 
     install(zhang, "1")?;
     Person::chief_of("gate")?.tripod(&["approve", "registration", "-n", HOME])?;
     kubectl.wait(REQUEST[2], Some(HOME), "Ready", PATIENCE)?;
-    kubectl.wait("deployment/web", Some(SYSTEM), "Available", PATIENCE)
+    kubectl.wait("deployment/web", Some(SYSTEM), "Available", PATIENCE)?;
+    // Half of the node is for other stories.
+    kubectl.run(&["-n", SYSTEM, "scale", "deployment/web", "--replicas=0"]).map(drop)
 }
 
 /// An approver of the platform: who holds the cluster role, and may give verdicts beside the operator.

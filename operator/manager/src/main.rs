@@ -7,6 +7,7 @@ mod gateway;
 mod leader;
 mod mover;
 mod operator;
+mod replicate;
 mod stores;
 mod telemetry;
 mod tenancy;
@@ -56,6 +57,8 @@ enum Command {
         system: String,
     },
     #[command(flatten)]
+    Replication(replicate::Replication),
+    #[command(flatten)]
     People(cli::People),
 }
 
@@ -73,6 +76,7 @@ async fn main() -> ExitCode {
         Command::Operator(arguments) => operator::run(arguments).await,
         Command::Mover(arguments) => return mover::run(arguments).await,
         Command::People(command) => return cli::run(command).await,
+        Command::Replication(command) => return replicate::run(command).await,
         Command::Crds { directory } => crds(directory.as_deref()),
         Command::VaultPassword { key_file, system } => vault_password(&key_file, &system),
     };

@@ -78,6 +78,7 @@ impl Stores {
             ca_pem: store.ca_bundle.clone(),
             access_key_id,
             secret_access_key,
+            session_token: None,
         })?)
     }
 

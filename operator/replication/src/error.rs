@@ -77,7 +77,7 @@ impl Target<'_> {
         self.by_answer(status, code, &detail)
     }
 
-    fn by_answer(self, status: Option<u16>, code: &str, detail: &str) -> StoreError {
+    pub(crate) fn by_answer(self, status: Option<u16>, code: &str, detail: &str) -> StoreError {
         let (endpoint, bucket, key) = (self.endpoint.to_owned(), self.bucket.to_owned(), self.key.to_owned());
         let detail = cut(detail);
         match (status, code) {

@@ -6,12 +6,15 @@
 pub mod addressed;
 mod body;
 mod bucket;
+pub mod engine;
 pub mod error;
 pub mod inventory;
 pub mod materialise;
 pub mod probe;
+pub mod rate;
 pub mod replica;
 pub mod store;
+pub mod wire;
 
 pub use error::StoreError;
 pub use store::{Created, Listed, ObjectMeta, Store, StoreConfig};

@@ -42,6 +42,8 @@ pub struct StoreConfig {
     pub ca_pem: Option<String>,
     pub access_key_id: String,
     pub secret_access_key: String,
+    /// Of credentials that are lent for a time.
+    pub session_token: Option<String>,
 }
 
 /// Without the secret: errors and logs carry this.
@@ -115,7 +117,13 @@ impl Store {
         } else {
             aws_smithy_http_client::Builder::new().build_http()
         };
-        let keys = Credentials::new(&config.access_key_id, &config.secret_access_key, None, None, "tripod");
+        let keys = Credentials::new(
+            &config.access_key_id,
+            &config.secret_access_key,
+            config.session_token.clone(),
+            None,
+            "tripod",
+        );
         let builder = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .endpoint_url(&config.endpoint)

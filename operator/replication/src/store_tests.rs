@@ -10,6 +10,7 @@ fn config(endpoint: &str, ca_pem: Option<&str>) -> StoreConfig {
         ca_pem: ca_pem.map(Into::into),
         access_key_id: "id".into(),
         secret_access_key: "hush".into(),
+        session_token: None,
     }
 }
 

@@ -73,6 +73,7 @@ fn store(endpoint: &str) -> Store {
         ca_pem: None,
         access_key_id: from("TRIPOD_TEST_S3_ID"),
         secret_access_key: from("TRIPOD_TEST_S3_SECRET"),
+        session_token: None,
     })
     .unwrap()
 }

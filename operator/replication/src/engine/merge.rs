@@ -1,0 +1,107 @@
+//! Both listings and the manifest, merged by key: one step a key, in order.
+
+use std::collections::VecDeque;
+
+use super::decide::{Step, decide};
+use super::listing::{Cursor, Range};
+use super::manifest::Reader;
+use super::record::{Described, Record};
+use super::{Filter, Side};
+use crate::StoreError;
+
+/// Steps for the keys of one range.
+pub(super) struct Merge {
+    source: Cursor,
+    destination: Cursor,
+    records: Records,
+    filter: Filter,
+}
+
+/// What a key came to.
+pub(super) enum Merged {
+    Step(Step),
+    /// Left out by the filter; what is on record stays on record.
+    LeftOut(Option<Record>),
+}
+
+struct Records {
+    manifest: Reader,
+    segments: VecDeque<Described>,
+    page: std::vec::IntoIter<Record>,
+    next: Option<Record>,
+    last: Option<String>,
+}
+
+impl Records {
+    async fn peek(&mut self) -> Result<Option<&Record>, StoreError> {
+        while self.next.is_none() {
+            self.next = self.page.next();
+            if let Some(record) = &self.next {
+                // A segment of before the last checkpoint overlaps with those that were written since.
+                if self.last.as_deref().is_some_and(|last| record.key.as_str() <= last) {
+                    self.next = None;
+                    continue;
+                }
+                self.last = Some(record.key.clone());
+                break;
+            }
+            // Taken off only when it was read: whoever waits for this may stop waiting.
+            let Some(described) = self.segments.front() else { break };
+            self.page = self.manifest.records(described).await?.into_iter();
+            self.segments.pop_front();
+        }
+        Ok(self.next.as_ref())
+    }
+}
+
+impl Merge {
+    /// `segments` are those of the range.
+    pub(super) fn open(
+        source: &Side,
+        destination: &Side,
+        range: &Range,
+        manifest: Reader,
+        segments: Vec<Described>,
+        filter: Filter,
+    ) -> Self {
+        Self {
+            source: Cursor::open(source.clone(), range.clone()),
+            destination: Cursor::open(destination.clone(), range.clone()),
+            records: Records {
+                manifest,
+                segments: segments.into(),
+                page: Vec::new().into_iter(),
+                next: None,
+                last: None,
+            },
+            filter,
+        }
+    }
+
+    /// The source's clock at its last page.
+    pub(super) fn source_now(&self) -> Option<i64> {
+        self.source.now
+    }
+
+    /// The next key's step; none after the last.
+    ///
+    /// # Errors
+    /// When a side can't be listed, or the manifest can't be read: then nothing more can be said about any key.
+    pub(super) async fn next(&mut self) -> Result<Option<Merged>, StoreError> {
+        let source = self.source.peek().await?.map(|entry| entry.key.as_str());
+        let destination = self.destination.peek().await?.map(|entry| entry.key.as_str());
+        let record = self.records.peek().await?.map(|record| record.key.as_str());
+        let Some(key) = [source, destination, record].into_iter().flatten().min() else { return Ok(None) };
+        let is_here = |side: Option<&str>| side == Some(key);
+        let (at_source, at_destination, on_record) = (is_here(source), is_here(destination), is_here(record));
+        let wants_key = self.filter.wants_key(key);
+        let entry = if at_source { self.source.take() } else { None };
+        let there = if at_destination { self.destination.take() } else { None };
+        let record = if on_record { self.records.next.take() } else { None };
+        let wanted = wants_key && entry.as_ref().is_none_or(|entry| self.filter.wants_size(entry));
+        if !wanted {
+            return Ok(Some(Merged::LeftOut(record)));
+        }
+        Ok(Some(Merged::Step(decide(entry, there.as_ref(), record))))
+    }
+}

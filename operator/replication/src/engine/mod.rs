@@ -1,0 +1,184 @@
+//! One bucket, or a folder of it, made like another: list, compare, copy, prove, record.
+//!
+//! Everything streams: memory depends on how much is under way, not on how much there is. What was done is on record every
+//! few seconds, so that a run that is killed is taken up by the next. One object that can't be copied stops no other.
+
+mod copy;
+mod decide;
+mod gate;
+mod listing;
+mod manifest;
+mod merge;
+mod parts;
+mod ranges;
+mod record;
+mod recorder;
+mod report;
+mod run;
+mod verify;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use globset::{Glob, GlobSet, GlobSetBuilder};
+
+use crate::StoreError;
+use crate::rate::Pace;
+use crate::wire::{Entry, Wire};
+
+pub use self::decide::{Step, Why};
+pub use self::manifest::Place;
+pub use self::record::{Proof, Record, Seen};
+pub use self::report::{Counters, Planned, Report, Trouble};
+pub use self::run::{plan, replicate};
+pub use self::verify::{Depth, Finding, Verified, verify};
+
+/// A bucket, or a folder of it.
+#[derive(Clone, Debug)]
+pub struct Side {
+    pub wire: Wire,
+    pub bucket: String,
+    /// Empty, or where keys begin.
+    pub prefix: String,
+    etags: Arc<Meaning>,
+}
+
+/// What a store's `ETag`s are of.
+#[derive(Debug)]
+struct Meaning(AtomicBool);
+
+impl Meaning {
+    fn are_md5(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn are_something_else(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Side {
+    /// Of a bucket.
+    #[must_use]
+    pub fn new(wire: Wire, bucket: &str, prefix: &str) -> Self {
+        let etags = Arc::new(Meaning(AtomicBool::new(true)));
+        Self { wire, bucket: bucket.to_owned(), prefix: prefix.to_owned(), etags }
+    }
+
+    fn key(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
+    }
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s3://{}/{} at {}", self.bucket, self.prefix, self.wire.endpoint())
+    }
+}
+
+/// What becomes of objects that the source has no more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Deletes {
+    /// They stay.
+    #[default]
+    Ignore,
+    /// They are deleted; where the destination keeps versions, that is a marker on top. Only what was replicated is, and
+    /// nothing at all where more than `most` were: somebody may have emptied the source.
+    Mirror { most: u64 },
+}
+
+/// Which objects.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    include: Option<GlobSet>,
+    exclude: Option<GlobSet>,
+    /// Bytes, both inclusive.
+    pub smallest: Option<u64>,
+    pub largest: Option<u64>,
+}
+
+impl Filter {
+    /// Keys that match one of the first, where there are any, and none of the second. `*` stops at no slash.
+    ///
+    /// # Errors
+    /// Names the pattern that is none.
+    pub fn globs(include: &[String], exclude: &[String]) -> Result<Self, String> {
+        let set = |patterns: &[String]| -> Result<Option<GlobSet>, String> {
+            if patterns.is_empty() {
+                return Ok(None);
+            }
+            let mut builder = GlobSetBuilder::new();
+            for pattern in patterns {
+                builder.add(Glob::new(pattern).map_err(|e| format!("{pattern:?}: {e}"))?);
+            }
+            builder.build().map(Some).map_err(|e| e.to_string())
+        };
+        Ok(Self { include: set(include)?, exclude: set(exclude)?, ..Self::default() })
+    }
+
+    /// Whether a key is meant.
+    #[must_use]
+    pub fn wants_key(&self, key: &str) -> bool {
+        self.include.as_ref().is_none_or(|set| set.is_match(key))
+            && !self.exclude.as_ref().is_some_and(|set| set.is_match(key))
+    }
+
+    fn wants_size(&self, entry: &Entry) -> bool {
+        self.smallest.is_none_or(|least| entry.size >= least)
+            && self.largest.is_none_or(|most| entry.size <= most)
+    }
+}
+
+/// How it is done.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub deletes: Deletes,
+    pub filter: Filter,
+    /// Take a destination over that is not empty: what is equal stays, what differs is replaced, what the source does
+    /// not have is left alone. Without it a first run into a destination that is not empty is refused.
+    pub adopt: bool,
+    /// The most objects that are under way at once.
+    pub at_once: usize,
+    /// Bytes a second, shared by everything that uses the link.
+    pub pace: Option<Pace>,
+    /// Requests a second.
+    pub requests: Option<Pace>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            deletes: Deletes::default(),
+            filter: Filter::default(),
+            adopt: false,
+            at_once: 512,
+            pace: None,
+            requests: None,
+        }
+    }
+}
+
+/// What the destination could not keep, counted.
+#[derive(Debug, Default)]
+pub(crate) struct Losses {
+    tags: AtomicU64,
+    storage_class: AtomicU64,
+}
+
+/// Refuses what can't end well.
+fn check(source: &Side, destination: &Side) -> Result<(), StoreError> {
+    let wrong = |detail: &str| {
+        Err(StoreError::Other { what: format!("{source} to {destination}"), detail: detail.to_owned() })
+    };
+    if source.bucket.is_empty() || destination.bucket.is_empty() {
+        return wrong("a bucket has no name");
+    }
+    let same_bucket =
+        source.wire.endpoint() == destination.wire.endpoint() && source.bucket == destination.bucket;
+    let (from, to) = (&source.prefix, &destination.prefix);
+    if same_bucket && (from.starts_with(to.as_str()) || to.starts_with(from.as_str())) {
+        return wrong("the destination is the source, or inside of it; name another bucket or prefix");
+    }
+    Ok(())
+}

@@ -1,0 +1,210 @@
+//! What is known of an object that was replicated: what the source called it, what the destination calls it, and how the
+//! copy was proved. Kept in segments: sorted, front-coded, named by their digest.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::StoreError;
+use crate::wire::{ETag, Entry};
+
+/// An object as its store names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// Bytes.
+    pub size: u64,
+    pub etag: ETag,
+    /// By its store's clock, in milliseconds since 1970; 0 where it was not listed yet.
+    pub modified: i64,
+}
+
+impl Seen {
+    /// As it was listed.
+    #[must_use]
+    pub fn of(entry: &Entry) -> Self {
+        Self { size: entry.size, etag: entry.etag.clone(), modified: entry.modified }
+    }
+
+    /// Whether it was not written since; a moment that is not known is no difference.
+    #[must_use]
+    pub fn is_still(&self, entry: &Entry) -> bool {
+        self.size == entry.size
+            && self.etag == entry.etag
+            && (self.modified == entry.modified || self.modified == 0 || entry.modified == 0)
+    }
+}
+
+/// How it is known that the copy is the original.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Proof {
+    /// Both stores made the same digest of the content.
+    ETag,
+    /// The copy was read back and is what the source holds.
+    Read,
+}
+
+/// One replicated object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    pub key: String,
+    pub source: Seen,
+    pub destination: Seen,
+    pub proof: Proof,
+}
+
+/// A record as it is kept: the key without what it shares with the one before, the destination without what it shares
+/// with the source.
+#[derive(Serialize, Deserialize)]
+struct Kept<'a> {
+    shared: u16,
+    rest: &'a str,
+    source: Seen,
+    size: Option<u64>,
+    etag: Option<ETag>,
+    modified: i64,
+    proof: Proof,
+}
+
+/// Builds one segment.
+#[derive(Default)]
+pub(super) struct Encoder {
+    bytes: Vec<u8>,
+    first: String,
+    last: String,
+    count: u32,
+}
+
+/// A segment, encoded.
+pub(super) struct Segment {
+    pub(super) bytes: Vec<u8>,
+    pub(super) described: Described,
+}
+
+/// A segment, as an index names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Described {
+    /// SHA-256 of its bytes, hex.
+    pub name: String,
+    pub first: String,
+    pub last: String,
+    pub count: u32,
+}
+
+impl Encoder {
+    /// Takes the next record. Keys come in order.
+    ///
+    /// # Errors
+    /// Never, for what can be kept.
+    pub(super) fn add(&mut self, record: &Record) -> Result<(), StoreError> {
+        let shared = if self.count == 0 { 0 } else { shared(&self.last, &record.key) };
+        let (source, destination) = (&record.source, &record.destination);
+        let kept = Kept {
+            shared: u16::try_from(shared).unwrap_or(0),
+            rest: &record.key[shared..],
+            source: source.clone(),
+            size: (destination.size != source.size).then_some(destination.size),
+            etag: (destination.etag != source.etag).then(|| destination.etag.clone()),
+            modified: destination.modified,
+            proof: record.proof,
+        };
+        let bytes = std::mem::take(&mut self.bytes);
+        self.bytes = postcard::to_extend(&kept, bytes).map_err(|e| malformed(&record.key, &e))?;
+        if self.count == 0 {
+            self.first.clone_from(&record.key);
+        }
+        self.last.clone_from(&record.key);
+        self.count += 1;
+        Ok(())
+    }
+
+    pub(super) fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// The segment, and an encoder for the next.
+    pub(super) fn finish(&mut self) -> Option<Segment> {
+        let done = std::mem::take(self);
+        (done.count > 0).then(|| Segment {
+            described: Described {
+                name: hex::encode(Sha256::digest(&done.bytes)),
+                first: done.first,
+                last: done.last,
+                count: done.count,
+            },
+            bytes: done.bytes,
+        })
+    }
+}
+
+/// Reads a segment.
+///
+/// # Errors
+/// Where it is not what its name says.
+pub(super) fn decode(described: &Described, bytes: &[u8]) -> Result<Vec<Record>, StoreError> {
+    if hex::encode(Sha256::digest(bytes)) != described.name {
+        return Err(malformed(&described.name, &"its content is not what its name says"));
+    }
+    let mut records: Vec<Record> = Vec::with_capacity(described.count as usize);
+    let mut left = bytes;
+    while !left.is_empty() {
+        let (kept, rest): (Kept<'_>, _) =
+            postcard::take_from_bytes(left).map_err(|e| malformed(&described.name, &e))?;
+        left = rest;
+        let before = records.last().map_or("", |r| r.key.as_str());
+        let shared = before.get(..kept.shared.into()).unwrap_or_default();
+        let mut key = String::with_capacity(shared.len() + kept.rest.len());
+        key.push_str(shared);
+        key.push_str(kept.rest);
+        let destination = Seen {
+            size: kept.size.unwrap_or(kept.source.size),
+            etag: kept.etag.unwrap_or_else(|| kept.source.etag.clone()),
+            modified: kept.modified,
+        };
+        records.push(Record { key, source: kept.source, destination, proof: kept.proof });
+    }
+    Ok(records)
+}
+
+/// Bytes that two keys begin with alike, whole characters only.
+fn shared(a: &str, b: &str) -> usize {
+    let alike = a.bytes().zip(b.bytes()).take_while(|(x, y)| x == y).count().min(u16::MAX.into());
+    (0..=alike).rev().find(|n| b.is_char_boundary(*n)).unwrap_or(0)
+}
+
+fn malformed(what: &str, error: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Other { what: format!("manifest, {what}"), detail: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(key: &str, etag: &str) -> Record {
+        let seen = |etag: &str, modified| Seen { size: 3, etag: ETag::new(etag), modified };
+        Record {
+            key: key.into(),
+            source: seen("0123456789abcdef0123456789abcdef", 7),
+            destination: seen(etag, 0),
+            proof: Proof::Read,
+        }
+    }
+
+    #[test]
+    fn a_segment_is_read_as_it_was_written() {
+        let records: Vec<Record> = ["a", "a/目", "a/目录", "a/盟", "b"]
+            .iter()
+            .map(|key| record(key, &format!("etag of {key}")))
+            .collect();
+        let mut encoder = Encoder::default();
+        for record in &records {
+            encoder.add(record).unwrap();
+        }
+        let segment = encoder.finish().unwrap();
+        assert_eq!(decode(&segment.described, &segment.bytes).unwrap(), records);
+        assert_eq!((segment.described.first.as_str(), segment.described.last.as_str()), ("a", "b"));
+        let mut damaged = segment.bytes.clone();
+        damaged[3] ^= 1;
+        assert!(decode(&segment.described, &damaged).is_err());
+        assert!(encoder.finish().is_none());
+    }
+}

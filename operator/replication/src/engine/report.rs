@@ -1,0 +1,166 @@
+//! What a run did, as it goes and at its end.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use serde::Serialize;
+
+use super::decide::Why;
+use super::record::Seen;
+
+/// Troubles that are told one by one; the rest is counted.
+const TOLD: usize = 100;
+
+/// Counts as it goes; shared.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Objects of the source that were looked at.
+    pub listed: AtomicU64,
+    /// Those that the destination had.
+    pub kept: AtomicU64,
+    /// To be copied, found so far.
+    pub wanted: AtomicU64,
+    pub wanted_bytes: AtomicU64,
+    pub copied: AtomicU64,
+    pub copied_bytes: AtomicU64,
+    /// Of those that were copied or kept: proved by reading, not by `ETag`.
+    pub read_back: AtomicU64,
+    /// Somebody else wrote at the destination.
+    pub drifted: AtomicU64,
+    pub deleted: AtomicU64,
+    /// The source has them no more, and they stay.
+    pub gone: AtomicU64,
+    /// At the destination, and never replicated.
+    pub foreign: AtomicU64,
+    pub failed: AtomicU64,
+    /// When the oldest that the destination lacked was written, by the source's clock, in milliseconds since 1970.
+    oldest: AtomicI64,
+    /// The same of those that it still lacks at the end.
+    oldest_left: AtomicI64,
+    /// The source's clock at its last listing.
+    now: AtomicI64,
+    troubles: Mutex<Vec<Trouble>>,
+}
+
+/// One object that could not be copied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Trouble {
+    pub key: String,
+    pub reason: String,
+}
+
+/// One object that would be copied or deleted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Planned {
+    pub key: String,
+    /// `new`, `changed`, `drifted` or `deleted`.
+    pub why: &'static str,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// The whole of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    pub listed: u64,
+    pub kept: u64,
+    pub copied: u64,
+    pub copied_bytes: u64,
+    pub read_back: u64,
+    pub drifted: u64,
+    pub deleted: u64,
+    pub gone: u64,
+    pub foreign: u64,
+    pub failed: u64,
+    /// The first of those that failed.
+    pub troubles: Vec<Trouble>,
+    /// How many would have been deleted where that was more than was allowed; then none was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fuse: Option<u64>,
+    /// Objects whose tags, or whose storage class, the destination does not keep.
+    pub lost_tags: u64,
+    pub lost_storage_class: u64,
+    /// Age of the oldest object that the destination lacked when this run listed, in milliseconds, by the source's own clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lag_found: Option<u64>,
+    /// Age of the oldest that it lacks now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lag_left: Option<u64>,
+    /// Bytes that were to be copied, and objects, whatever became of them.
+    pub wanted: u64,
+    pub wanted_bytes: u64,
+}
+
+impl Report {
+    /// Whether the destination holds all that the source held when it was listed.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.failed == 0 && self.fuse.is_none()
+    }
+}
+
+fn earlier(cell: &AtomicI64, moment: i64) {
+    if moment > 0 {
+        let earlier = |before: i64| (before == 0 || moment < before).then_some(moment);
+        // Not news is no error.
+        let _ = cell.fetch_update(Ordering::Relaxed, Ordering::Relaxed, earlier);
+    }
+}
+
+impl Counters {
+    pub(super) fn found(&self, seen: &Seen, why: Why) {
+        self.wanted.fetch_add(1, Ordering::Relaxed);
+        self.wanted_bytes.fetch_add(seen.size, Ordering::Relaxed);
+        if why == Why::Drifted {
+            self.drifted.fetch_add(1, Ordering::Relaxed);
+        } else {
+            earlier(&self.oldest, seen.modified);
+        }
+    }
+
+    pub(super) fn failed(&self, key: &str, modified: i64, reason: String) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+        earlier(&self.oldest_left, modified);
+        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+        if troubles.len() < TOLD {
+            troubles.push(Trouble { key: key.to_owned(), reason });
+        }
+    }
+
+    pub(super) fn listed_at(&self, now: Option<i64>) {
+        if let Some(now) = now {
+            self.now.fetch_max(now, Ordering::Relaxed);
+        }
+    }
+
+    /// As it stands.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let now = self.now.load(Ordering::Relaxed);
+        let age = |cell: &AtomicI64| match cell.load(Ordering::Relaxed) {
+            0 => None,
+            oldest => u64::try_from(now - oldest).ok(),
+        };
+        Report {
+            listed: get(&self.listed),
+            kept: get(&self.kept),
+            copied: get(&self.copied),
+            copied_bytes: get(&self.copied_bytes),
+            read_back: get(&self.read_back),
+            drifted: get(&self.drifted),
+            deleted: get(&self.deleted),
+            gone: get(&self.gone),
+            foreign: get(&self.foreign),
+            failed: get(&self.failed),
+            troubles: self.troubles.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            wanted: get(&self.wanted),
+            wanted_bytes: get(&self.wanted_bytes),
+            lag_found: age(&self.oldest),
+            lag_left: age(&self.oldest_left),
+            ..Report::default()
+        }
+    }
+}

@@ -1,0 +1,402 @@
+//! A run: the key space in parts, each merged on its own; copies as many as help; a checkpoint every few seconds; deletions
+//! last, when everything was listed.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::copy::{Copied, Copier, Knows};
+use super::decide::Step;
+use super::gate::{Gate, Permit};
+use super::manifest::{Manifest, Place, Shared};
+use super::merge::{Merge, Merged};
+use super::ranges::{self, Part, Progress};
+use super::record::Record;
+use super::recorder::Recorder;
+use super::report::{Counters, Planned, Report};
+use super::{Deletes, Filter, Losses, Options, Side, check};
+use crate::StoreError;
+use crate::wire::{Condition, Entry};
+
+/// Parts of the key space that are gone through at the same time.
+const PARTS: usize = 4;
+/// Work that is lost when a run is killed is at most twice this.
+const CHECKPOINT: Duration = Duration::from_secs(4);
+/// Keys that may wait for one that is under way.
+const WINDOW: usize = 65_536;
+/// Small enough to tell how fast a link is, in bytes.
+const MEASURE: u64 = 64 << 10;
+/// Deletions in flight at once.
+const DELETIONS: usize = 16;
+
+/// Makes the destination hold what the source holds.
+///
+/// # Errors
+/// When it can't begin, a side can't be listed, or the manifest can't be written. That single objects could not be copied is
+/// in the report.
+pub async fn replicate(
+    source: &Side,
+    destination: &Side,
+    place: Place,
+    options: &Options,
+    counters: &Arc<Counters>,
+) -> Result<Report, StoreError> {
+    check(source, destination)?;
+    let mut manifest = Manifest::open(place.clone(), &of(source, destination)).await?;
+    if manifest.is_new() {
+        if !options.adopt {
+            refuse_unless_empty(destination).await?;
+        }
+        // From now on what lies there is known to be ours, also when this run is killed before its first checkpoint.
+        manifest.commit(Vec::new()).await?;
+    }
+    let parts = ranges::split(manifest.segments(), PARTS);
+    let copier = Arc::new(Copier {
+        source: source.clone(),
+        destination: destination.clone(),
+        manifest: manifest.reader(),
+        gate: Gate::new(options.at_once),
+        pace: options.pace.clone(),
+        requests: options.requests.clone(),
+        losses: Losses::default(),
+        knows: Knows::default(),
+    });
+    clear_uploads(&copier).await?;
+    let manifest: Shared = Arc::new(Mutex::new(manifest));
+    let progress = Progress::new(&parts);
+    let run =
+        Run { copier, counters: counters.clone(), manifest: manifest.clone(), progress: progress.clone() };
+    let gone = all_parts(&run, parts, options, &manifest, &progress).await?;
+    let mut report = counters.report();
+    match options.deletes {
+        Deletes::Mirror { most } if gone.count > most => report.fuse = Some(gone.count),
+        Deletes::Mirror { .. } => {
+            delete(&run, gone.records).await;
+            report = counters.report();
+        }
+        Deletes::Ignore => {}
+    }
+    let losses = &run.copier.losses;
+    report.lost_tags = losses.tags.load(Ordering::Relaxed);
+    report.lost_storage_class = losses.storage_class.load(Ordering::Relaxed);
+    Ok(report)
+}
+
+/// Says what a run would do, a key at a time, and does nothing.
+///
+/// # Errors
+/// As [`replicate`].
+pub async fn plan(
+    source: &Side,
+    destination: &Side,
+    place: Place,
+    options: &Options,
+    mut tell: impl FnMut(Planned),
+) -> Result<Report, StoreError> {
+    check(source, destination)?;
+    let manifest = Manifest::open(place, &of(source, destination)).await?;
+    let counters = Counters::default();
+    for Part { range, segments } in ranges::split(manifest.segments(), 1) {
+        let reader = manifest.reader();
+        let mut merge = Merge::open(source, destination, &range, reader, segments, options.filter.clone());
+        while let Some(merged) = merge.next().await? {
+            let Merged::Step(step) = merged else { continue };
+            match step {
+                Step::Copy { entry, why, .. } => {
+                    counters.found(&super::Seen::of(&entry), why);
+                    tell(Planned { key: entry.key, why: why.name(), size: entry.size });
+                }
+                Step::Gone(record) => {
+                    counters.gone.fetch_add(1, Ordering::Relaxed);
+                    if matches!(options.deletes, Deletes::Mirror { .. }) {
+                        tell(Planned { key: record.key, why: "deleted", size: record.destination.size });
+                    }
+                }
+                step => count(&counters, &step),
+            }
+        }
+        counters.listed_at(merge.source_now());
+    }
+    Ok(counters.report())
+}
+
+fn of(source: &Side, destination: &Side) -> String {
+    format!("{}/{} to {}/{}", source.bucket, source.prefix, destination.bucket, destination.prefix)
+}
+
+async fn refuse_unless_empty(destination: &Side) -> Result<(), StoreError> {
+    let page = destination.wire.list(&destination.bucket, &destination.prefix, None, None).await?;
+    match page.entries.first() {
+        None => Ok(()),
+        Some(entry) => Err(StoreError::Other {
+            what: destination.to_string(),
+            detail: format!(
+                "is not empty (it has {:?}), and nothing was replicated there yet; choose an empty bucket or prefix, or \
+                 adopt what is there: equal objects stay, others of the same name are replaced",
+                entry.key
+            ),
+        }),
+    }
+}
+
+/// Throws away what a run that was killed has left half sent.
+async fn clear_uploads(copier: &Copier) -> Result<(), StoreError> {
+    let to = &copier.destination;
+    for (intent, key) in copier.manifest.intents().await? {
+        for upload in to.wire.uploads(&to.bucket, &key).await? {
+            to.wire.abort_upload(&to.bucket, &key, &upload).await?;
+        }
+        copier.manifest.fulfilled(&intent).await;
+    }
+    Ok(())
+}
+
+/// Objects that the source has no more.
+#[derive(Default)]
+struct Gone {
+    count: u64,
+    /// No more of them than may be deleted.
+    records: Vec<Record>,
+}
+
+struct Run {
+    copier: Arc<Copier>,
+    counters: Arc<Counters>,
+    manifest: Shared,
+    progress: Progress,
+}
+
+async fn all_parts(
+    run: &Run,
+    parts: Vec<Part>,
+    options: &Options,
+    manifest: &Shared,
+    progress: &Progress,
+) -> Result<Gone, StoreError> {
+    let most = if let Deletes::Mirror { most } = options.deletes { most } else { 0 };
+    let mut tasks = JoinSet::new();
+    for (number, part) in parts.into_iter().enumerate() {
+        let recorder = Recorder::new(run.manifest.clone());
+        let merge = Merge::open(
+            &run.copier.source,
+            &run.copier.destination,
+            &part.range,
+            run.copier.manifest.clone(),
+            part.segments,
+            Filter::clone(&options.filter),
+        );
+        let (copier, counters) = (run.copier.clone(), run.counters.clone());
+        let walk =
+            Walk { number, copier, counters, recorder, copies: JoinSet::new(), gone: Gone::default(), most };
+        tasks.spawn(walk.run(merge, run.progress.clone()));
+    }
+    let mut tick = interval(CHECKPOINT);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tick.reset();
+    let (mut gone, mut failed) = (Gone::default(), None);
+    loop {
+        tokio::select! {
+            ended = tasks.join_next() => match ended {
+                None => break,
+                Some(Ok(Ok(part))) => {
+                    gone.count += part.count;
+                    gone.records.extend(part.records);
+                }
+                Some(Ok(Err(error))) => failed = Some(error),
+                Some(Err(error)) => failed = Some(lost(&error)),
+            },
+            _ = tick.tick() => manifest.lock().await.commit(progress.segments()).await?,
+        }
+    }
+    manifest.lock().await.commit(progress.segments()).await?;
+    failed.map_or(Ok(gone), Err)
+}
+
+fn lost(error: &tokio::task::JoinError) -> StoreError {
+    StoreError::Other { what: "a part of the run".to_owned(), detail: error.to_string() }
+}
+
+/// One part of the key space, gone through in order.
+struct Walk {
+    number: usize,
+    copier: Arc<Copier>,
+    counters: Arc<Counters>,
+    recorder: Recorder,
+    copies: JoinSet<Ended>,
+    gone: Gone,
+    most: u64,
+}
+
+/// A copy that has ended.
+struct Ended {
+    slot: u64,
+    key: String,
+    modified: i64,
+    before: Option<Record>,
+    result: Result<Copied, StoreError>,
+}
+
+/// A copy that waits to be let in.
+struct Waiting {
+    entry: Entry,
+    condition: Condition,
+    record: Option<Record>,
+    slot: u64,
+}
+
+impl Walk {
+    async fn run(mut self, mut merge: Merge, progress: Progress) -> Result<Gone, StoreError> {
+        let mut tick = interval(CHECKPOINT);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        tick.reset();
+        let gate = self.copier.gate.clone();
+        let (mut listed, mut waiting, mut failed) = (false, None::<Waiting>, None);
+        while !(listed && waiting.is_none() && self.copies.is_empty()) {
+            tokio::select! {
+                biased;
+                Some(ended) = self.copies.join_next() => match ended {
+                    Ok(ended) => self.ended(ended).await?,
+                    Err(error) => return Err(lost(&error)),
+                },
+                _ = tick.tick() => {
+                    progress.publish(self.number, self.recorder.checkpoint().await?, false);
+                }
+                permit = gate.enter(), if waiting.is_some() => {
+                    if let Some(waiting) = waiting.take() {
+                        self.start(waiting, permit);
+                    }
+                }
+                merged = merge.next(), if !listed && waiting.is_none() && self.recorder.waiting() < WINDOW => {
+                    match merged {
+                        Ok(Some(merged)) => waiting = self.step(merged).await?,
+                        Ok(None) => listed = true,
+                        Err(error) => (listed, failed) = (true, Some(error)),
+                    }
+                }
+            }
+        }
+        self.counters.listed_at(merge.source_now());
+        let done = failed.is_none();
+        progress.publish(self.number, self.recorder.checkpoint().await?, done);
+        failed.map_or(Ok(self.gone), Err)
+    }
+
+    async fn step(&mut self, merged: Merged) -> Result<Option<Waiting>, StoreError> {
+        let step = match merged {
+            Merged::LeftOut(None) => return Ok(None),
+            Merged::LeftOut(Some(record)) => {
+                self.recorder.push(record).await?;
+                return Ok(None);
+            }
+            Merged::Step(step) => step,
+        };
+        count(&self.counters, &step);
+        match step {
+            Step::Keep(record) => self.recorder.push(record).await?,
+            Step::Copy { entry, condition, why, record } => {
+                self.counters.found(&super::Seen::of(&entry), why);
+                let slot = self.recorder.reserve();
+                return Ok(Some(Waiting { entry, condition, record, slot }));
+            }
+            Step::Gone(record) => {
+                self.gone.count += 1;
+                if self.gone.count <= self.most {
+                    self.gone.records.push(record.clone());
+                }
+                self.recorder.push(record).await?;
+            }
+            Step::Foreign | Step::Forget => {}
+        }
+        Ok(None)
+    }
+
+    fn start(&mut self, waiting: Waiting, permit: Permit) {
+        let copier = self.copier.clone();
+        let Waiting { entry, condition, record, slot } = waiting;
+        self.copies.spawn(async move {
+            let (key, modified, is_measure) = (entry.key.clone(), entry.modified, entry.size <= MEASURE);
+            let result = copier.copy(entry, condition).await;
+            permit.leave(is_measure && result.is_ok());
+            Ended { slot, key, modified, before: record, result }
+        });
+    }
+
+    async fn ended(&mut self, ended: Ended) -> Result<(), StoreError> {
+        let Ended { slot, key, modified, before, result } = ended;
+        let record = match result {
+            Ok(Copied::Whole { record, bytes }) => {
+                self.counters.copied.fetch_add(1, Ordering::Relaxed);
+                self.counters.copied_bytes.fetch_add(bytes, Ordering::Relaxed);
+                if record.proof == super::Proof::Read {
+                    self.counters.read_back.fetch_add(1, Ordering::Relaxed);
+                }
+                Some(record)
+            }
+            Ok(Copied::Gone) => before,
+            Err(error) => {
+                self.counters.failed(&key, modified, error.to_string());
+                before
+            }
+        };
+        self.recorder.fill(slot, record).await
+    }
+}
+
+fn count(counters: &Counters, step: &Step) {
+    let add = |counter: &std::sync::atomic::AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
+    match step {
+        Step::Keep(_) => {
+            add(&counters.listed);
+            add(&counters.kept);
+        }
+        Step::Copy { .. } => {
+            add(&counters.listed);
+        }
+        Step::Gone(_) => {
+            add(&counters.gone);
+        }
+        Step::Foreign => {
+            add(&counters.foreign);
+        }
+        Step::Forget => {}
+    }
+}
+
+/// Deletes what was replicated and is gone at the source: asked for once more, each.
+async fn delete(run: &Run, records: Vec<Record>) {
+    let (from, to) = (&run.copier.source, &run.copier.destination);
+    let deletions = stream::iter(records).map(|record| async move {
+        let (there, here) = (from.key(&record.key), to.key(&record.key));
+        let sure = async {
+            if from.wire.head(&from.bucket, &there, crate::wire::Part::default()).await?.is_some() {
+                return Ok(false);
+            }
+            // Not what somebody else has written there since.
+            let is_ours = to.wire.head(&to.bucket, &here, crate::wire::Part::default()).await?;
+            let is_ours = is_ours.is_some_and(|(headers, _)| {
+                headers.get("etag").and_then(|v| v.to_str().ok()).map(crate::wire::ETag::new)
+                    == Some(record.destination.etag.clone())
+            });
+            if is_ours {
+                to.wire.delete(&to.bucket, &here).await?;
+            }
+            Ok::<_, StoreError>(is_ours)
+        };
+        (record.key.clone(), sure.await)
+    });
+    let mut deletions = std::pin::pin!(deletions.buffer_unordered(DELETIONS));
+    while let Some((key, deleted)) = deletions.next().await {
+        match deleted {
+            Ok(true) => {
+                run.counters.deleted.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(false) => {}
+            Err(error) => run.counters.failed(&key, 0, format!("can't be deleted: {error}")),
+        }
+    }
+}
