@@ -98,35 +98,35 @@ mod tests {
         }
     }
 
-    fn why(step: Step) -> Option<Why> {
-        if let Step::Copy { why, .. } = step { Some(why) } else { None }
+    fn why(step: &Step) -> Option<Why> {
+        if let Step::Copy { why, .. } = step { Some(*why) } else { None }
     }
 
     #[test]
     fn only_what_is_as_it_was_on_both_sides_is_kept() {
         let decided = |s: &Entry, d: &Entry| decide(Some(s.clone()), Some(d), Some(record("a", "x")));
         assert!(matches!(decided(&entry("a", 5), &entry("x", 9)), Step::Keep(_)));
-        assert_eq!(why(decided(&entry("b", 6), &entry("x", 9))), Some(Why::Changed));
+        assert_eq!(why(&decided(&entry("b", 6), &entry("x", 9))), Some(Why::Changed));
         // The same content was written again: what S3 keeps beside it may be another.
-        assert_eq!(why(decided(&entry("a", 6), &entry("x", 9))), Some(Why::Changed));
-        assert_eq!(why(decided(&entry("a", 5), &entry("y", 9))), Some(Why::Drifted));
-        assert_eq!(why(decided(&entry("a", 5), &entry("x", 10))), Some(Why::Drifted));
-        assert_eq!(why(decide(Some(entry("a", 5)), None, Some(record("a", "x")))), Some(Why::Drifted));
+        assert_eq!(why(&decided(&entry("a", 6), &entry("x", 9))), Some(Why::Changed));
+        assert_eq!(why(&decided(&entry("a", 5), &entry("y", 9))), Some(Why::Drifted));
+        assert_eq!(why(&decided(&entry("a", 5), &entry("x", 10))), Some(Why::Drifted));
+        assert_eq!(why(&decide(Some(entry("a", 5)), None, Some(record("a", "x")))), Some(Why::Drifted));
     }
 
     #[test]
     fn an_overwrite_of_the_same_size_is_never_mistaken_for_a_copy() {
         // Overwritten at the source after its listing: what was copied is on record, by what the source called it.
         let step = decide(Some(entry("new", 6)), Some(&entry("old", 1_000_000)), Some(record("old", "old")));
-        assert_eq!(why(step), Some(Why::Changed));
+        assert_eq!(why(&step), Some(Why::Changed));
     }
 
     #[test]
     fn without_a_record_contents_are_compared_and_nothing_foreign_is_taken_away() {
         assert!(matches!(decide(Some(entry("a", 5)), Some(&entry("a", 9)), None), Step::Keep(_)));
-        assert_eq!(why(decide(Some(entry("a", 5)), Some(&entry("b", 9)), None)), Some(Why::Changed));
-        assert_eq!(why(decide(Some(entry("", 5)), Some(&entry("", 9)), None)), Some(Why::Changed));
-        assert_eq!(why(decide(Some(entry("a", 5)), None, None)), Some(Why::New));
+        assert_eq!(why(&decide(Some(entry("a", 5)), Some(&entry("b", 9)), None)), Some(Why::Changed));
+        assert_eq!(why(&decide(Some(entry("", 5)), Some(&entry("", 9)), None)), Some(Why::Changed));
+        assert_eq!(why(&decide(Some(entry("a", 5)), None, None)), Some(Why::New));
         assert_eq!(decide(None, Some(&entry("a", 9)), None), Step::Foreign);
         assert!(matches!(decide(None, Some(&entry("x", 9)), Some(record("a", "x"))), Step::Gone(_)));
         assert_eq!(decide(None, None, Some(record("a", "x"))), Step::Forget);
