@@ -2,7 +2,6 @@
 //! body on its way can't be sent twice.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use super::gate::Gate;
 use super::manifest::Reader;
@@ -17,7 +16,6 @@ use crate::wire::{About, Condition, Digests, ETag, Entry, Found, Outgoing, Part,
 const SMALL: u64 = 64 << 10;
 /// Times one object is tried.
 const ATTEMPTS: u32 = 5;
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// What is shared by all copies of a run.
 pub(super) struct Copier {
@@ -31,6 +29,7 @@ pub(super) struct Copier {
     pub(super) requests: Option<Pace>,
     pub(super) losses: Losses,
     pub(super) knows: Knows,
+    pub(super) doubts: parts::Doubts,
 }
 
 /// What the stores turned out not to know.
@@ -90,8 +89,8 @@ impl Copier {
     /// The last one.
     pub(super) async fn copy(&self, entry: Entry, condition: Condition) -> Result<Copied, StoreError> {
         let mut wanted = Wanted { seen: Seen::of(&entry), key: entry.key, condition };
-        let mut pause = PAUSE;
-        let mut last = None;
+        let mut pause = self.source.wire.patience().pause;
+        let (mut last, mut conditional) = (None, true);
         for attempt in 0..ATTEMPTS {
             match self.attempt(&wanted, attempt > 0).await {
                 Ok(copied) => return Ok(copied),
@@ -117,8 +116,10 @@ impl Copier {
                     tokio::time::sleep(pause).await;
                     pause *= 2;
                 }
-                Err(Setback::Failed(StoreError::Unsupported { .. }))
-                    if self.knows.conditions.swap(false, Ordering::Relaxed) => {}
+                Err(Setback::Failed(StoreError::Unsupported { .. })) if conditional => {
+                    conditional = false;
+                    self.knows.conditions.store(false, Ordering::Relaxed);
+                }
                 Err(Setback::Failed(error)) => return Err(error),
             }
         }
@@ -128,7 +129,7 @@ impl Copier {
     /// Size and `ETag` of what is there now.
     async fn look(&self, side: &Side, key: &str) -> Result<Option<Seen>, StoreError> {
         let at = side.key(key);
-        let head = crate::store::persist(|| side.wire.head(&side.bucket, &at, Part::default())).await?;
+        let head = side.wire.persist(|| side.wire.head(&side.bucket, &at, Part::default())).await?;
         Ok(head.map(|(headers, _)| {
             let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
             // The moment is left open: of a listing and of a header stores give it in different precision.

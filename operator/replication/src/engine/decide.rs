@@ -1,7 +1,7 @@
 //! What to do about one key: pure. Three things are compared: what the source lists, what the destination lists, and what is
 //! on record of the last time. No clock of one store is compared with that of another.
 
-use super::record::{Record, Seen};
+use super::record::{Proof, Record, Seen};
 use crate::wire::{Condition, Entry};
 
 /// What to do about one key.
@@ -11,8 +11,8 @@ pub enum Step {
     Keep(Record),
     /// The destination is to hold what the source holds.
     Copy { entry: Entry, condition: Condition, why: Why, record: Option<Record> },
-    /// The source has it no more.
-    Gone(Record),
+    /// The source has it no more, and this is there. It was replicated under this key once, whatever lies there now.
+    Gone { record: Record, there: Seen },
     /// The destination has something that was never replicated, and the source has not: it is left alone.
     Foreign,
     /// There is nothing, and nothing needs to be on record.
@@ -41,47 +41,67 @@ impl Why {
     }
 }
 
+/// What is known of a key from before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Known {
+    Nothing,
+    /// A run was about to copy it, and did not live to say whether it has: what is there may be ours, and may be an older one.
+    Begun,
+    Recorded(Record),
+}
+
 /// Decides about one key; at least one of the three knows it.
 #[must_use]
-pub fn decide(source: Option<Entry>, destination: Option<&Entry>, record: Option<Record>) -> Step {
+pub fn decide(source: Option<Entry>, destination: Option<&Entry>, known: Known) -> Step {
     let Some(entry) = source else {
-        return match (destination, record) {
-            (Some(_), Some(record)) => Step::Gone(record),
-            (Some(_), None) => Step::Foreign,
+        return match (destination, known) {
+            (Some(there), Known::Recorded(record)) => Step::Gone { record, there: Seen::of(there) },
+            (Some(there), Known::Begun) => Step::Gone { record: unrecorded(there), there: Seen::of(there) },
+            (Some(_), Known::Nothing) => Step::Foreign,
             (None, _) => Step::Forget,
         };
     };
     let Some(there) = destination else {
-        let why = if record.is_some() { Why::Drifted } else { Why::New };
+        let (why, record) = match known {
+            Known::Recorded(record) => (Why::Drifted, Some(record)),
+            _ => (Why::New, None),
+        };
         return Step::Copy { entry, condition: Condition::Absent, why, record };
     };
-    match record {
-        Some(mut record) if record.source.is_still(&entry) && record.destination.is_still(there) => {
+    let condition = Condition::Is(there.etag.clone());
+    match known {
+        Known::Recorded(mut record)
+            if record.source.is_still(&entry) && record.destination.is_still(there) =>
+        {
             // Moments that were not known when it was copied.
             record.source.modified = entry.modified;
             record.destination.modified = there.modified;
             Step::Keep(record)
         }
-        Some(record) => {
+        Known::Recorded(record) => {
             let why = if record.source.is_still(&entry) { Why::Drifted } else { Why::Changed };
-            Step::Copy { entry, condition: Condition::Is(there.etag.clone()), why, record: Some(record) }
+            Step::Copy { entry, condition, why, record: Some(record) }
         }
-        None if there.etag == entry.etag && there.size == entry.size && !entry.etag.is_empty() => {
-            let source = Seen::of(&entry);
-            let destination = Seen::of(there);
-            Step::Keep(Record { key: entry.key, source, destination, proof: super::record::Proof::ETag })
+        // The content alone tells nothing of what is kept beside it.
+        Known::Begun => Step::Copy { entry, condition, why: Why::New, record: None },
+        Known::Nothing if there.etag == entry.etag && there.size == entry.size && !entry.etag.is_empty() => {
+            let (source, destination) = (Seen::of(&entry), Seen::of(there));
+            Step::Keep(Record { key: entry.key, source, destination, proof: Proof::ETag })
         }
-        None => {
-            let condition = Condition::Is(there.etag.clone());
-            Step::Copy { entry, condition, why: Why::Changed, record: None }
-        }
+        Known::Nothing => Step::Copy { entry, condition, why: Why::Changed, record: None },
     }
+}
+
+/// A copy of which only the destination tells.
+fn unrecorded(there: &Entry) -> Record {
+    let destination = Seen::of(there);
+    let source = Seen { modified: 0, ..destination.clone() };
+    Record { key: there.key.clone(), source, destination, proof: Proof::ETag }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::record::Proof;
     use crate::wire::ETag;
 
     fn entry(etag: &str, modified: i64) -> Entry {
@@ -104,32 +124,46 @@ mod tests {
 
     #[test]
     fn only_what_is_as_it_was_on_both_sides_is_kept() {
-        let decided = |s: &Entry, d: &Entry| decide(Some(s.clone()), Some(d), Some(record("a", "x")));
+        let decided =
+            |s: &Entry, d: &Entry| decide(Some(s.clone()), Some(d), Known::Recorded(record("a", "x")));
         assert!(matches!(decided(&entry("a", 5), &entry("x", 9)), Step::Keep(_)));
         assert_eq!(why(&decided(&entry("b", 6), &entry("x", 9))), Some(Why::Changed));
         // The same content was written again: what S3 keeps beside it may be another.
         assert_eq!(why(&decided(&entry("a", 6), &entry("x", 9))), Some(Why::Changed));
         assert_eq!(why(&decided(&entry("a", 5), &entry("y", 9))), Some(Why::Drifted));
         assert_eq!(why(&decided(&entry("a", 5), &entry("x", 10))), Some(Why::Drifted));
-        assert_eq!(why(&decide(Some(entry("a", 5)), None, Some(record("a", "x")))), Some(Why::Drifted));
+        assert_eq!(
+            why(&decide(Some(entry("a", 5)), None, Known::Recorded(record("a", "x")))),
+            Some(Why::Drifted)
+        );
     }
 
     #[test]
     fn an_overwrite_of_the_same_size_is_never_mistaken_for_a_copy() {
         // Overwritten at the source after its listing: what was copied is on record, by what the source called it.
-        let step = decide(Some(entry("new", 6)), Some(&entry("old", 1_000_000)), Some(record("old", "old")));
+        let step = decide(
+            Some(entry("new", 6)),
+            Some(&entry("old", 1_000_000)),
+            Known::Recorded(record("old", "old")),
+        );
         assert_eq!(why(&step), Some(Why::Changed));
     }
 
     #[test]
     fn without_a_record_contents_are_compared_and_nothing_foreign_is_taken_away() {
-        assert!(matches!(decide(Some(entry("a", 5)), Some(&entry("a", 9)), None), Step::Keep(_)));
-        assert_eq!(why(&decide(Some(entry("a", 5)), Some(&entry("b", 9)), None)), Some(Why::Changed));
-        assert_eq!(why(&decide(Some(entry("", 5)), Some(&entry("", 9)), None)), Some(Why::Changed));
-        assert_eq!(why(&decide(Some(entry("a", 5)), None, None)), Some(Why::New));
-        assert_eq!(decide(None, Some(&entry("a", 9)), None), Step::Foreign);
-        assert!(matches!(decide(None, Some(&entry("x", 9)), Some(record("a", "x"))), Step::Gone(_)));
-        assert_eq!(decide(None, None, Some(record("a", "x"))), Step::Forget);
+        assert!(matches!(decide(Some(entry("a", 5)), Some(&entry("a", 9)), Known::Nothing), Step::Keep(_)));
+        assert_eq!(
+            why(&decide(Some(entry("a", 5)), Some(&entry("b", 9)), Known::Nothing)),
+            Some(Why::Changed)
+        );
+        assert_eq!(why(&decide(Some(entry("", 5)), Some(&entry("", 9)), Known::Nothing)), Some(Why::Changed));
+        assert_eq!(why(&decide(Some(entry("a", 5)), None, Known::Nothing)), Some(Why::New));
+        assert_eq!(decide(None, Some(&entry("a", 9)), Known::Nothing), Step::Foreign);
+        assert!(matches!(
+            decide(None, Some(&entry("x", 9)), Known::Recorded(record("a", "x"))),
+            Step::Gone { .. }
+        ));
+        assert_eq!(decide(None, None, Known::Recorded(record("a", "x"))), Step::Forget);
     }
 
     #[test]
@@ -137,7 +171,7 @@ mod tests {
         let mut unknown = record("a", "x");
         unknown.destination.modified = 0;
         assert_eq!(
-            decide(Some(entry("a", 5)), Some(&entry("x", 9)), Some(unknown)),
+            decide(Some(entry("a", 5)), Some(&entry("x", 9)), Known::Recorded(unknown)),
             Step::Keep(record("a", "x"))
         );
     }

@@ -6,7 +6,6 @@ use tokio::task::JoinHandle;
 
 use super::Side;
 use crate::StoreError;
-use crate::store::persist;
 use crate::wire::{Entry, Page};
 
 /// Pages that are fetched ahead.
@@ -113,7 +112,7 @@ async fn page(side: &Side, last: Option<&str>, token: Option<&str>) -> Result<Pa
     let mut why = String::new();
     for _ in 0..ATTEMPTS {
         let mut page =
-            persist(|| side.wire.list(&side.bucket, &side.prefix, after.as_deref(), token)).await?;
+            side.wire.persist(|| side.wire.list(&side.bucket, &side.prefix, after.as_deref(), token)).await?;
         match relative(&mut page, &side.prefix, last) {
             Ok(()) => return Ok(page),
             Err(disorder) => why = disorder,

@@ -208,21 +208,7 @@ impl Reader {
 
     /// Keys of uploads that were begun and not known to have ended.
     pub(super) async fn intents(&self) -> Result<Vec<(Intent, String)>, StoreError> {
-        let names = match &self.place {
-            Place::Nowhere => Vec::new(),
-            Place::Folder(folder) => match fs::read_dir(folder.join(INTENTS)) {
-                Ok(entries) => entries
-                    .filter_map(|entry| Some(format!("{INTENTS}{}", entry.ok()?.file_name().to_str()?)))
-                    .collect(),
-                Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
-                Err(error) => return Err(io(&folder.join(INTENTS), &error)),
-            },
-            Place::Bucket { wire, bucket, prefix } => {
-                let listed = wire.list(bucket, &format!("{prefix}{INTENTS}"), None, None).await?;
-                let relative = |entry: &crate::wire::Entry| entry.key.strip_prefix(prefix).map(str::to_owned);
-                listed.entries.iter().filter_map(relative).collect()
-            }
-        };
+        let names = self.names(INTENTS).await?;
         let mut found = Vec::new();
         for name in names {
             let key = self.read(&name).await?.and_then(|bytes| String::from_utf8(bytes.into()).ok());
@@ -231,7 +217,35 @@ impl Reader {
         Ok(found)
     }
 
-    async fn read(&self, name: &str) -> Result<Option<Bytes>, StoreError> {
+    /// Names below a folder that ends in `/`.
+    pub(super) async fn names(&self, below: &str) -> Result<Vec<String>, StoreError> {
+        match &self.place {
+            Place::Nowhere => Ok(Vec::new()),
+            Place::Folder(folder) => match fs::read_dir(folder.join(below)) {
+                Ok(entries) => Ok(entries
+                    .filter_map(|entry| Some(format!("{below}{}", entry.ok()?.file_name().to_str()?)))
+                    .collect()),
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+                Err(error) => Err(io(&folder.join(below), &error)),
+            },
+            Place::Bucket { wire, bucket, prefix } => {
+                let (at, mut names) = (format!("{prefix}{below}"), Vec::new());
+                let mut after: Option<String> = None;
+                loop {
+                    let page = wire.persist(|| wire.list(bucket, &at, after.as_deref(), None)).await?;
+                    let relative =
+                        |entry: &crate::wire::Entry| entry.key.strip_prefix(prefix).map(str::to_owned);
+                    names.extend(page.entries.iter().filter_map(relative));
+                    after = page.entries.last().map(|entry| entry.key.clone());
+                    if !page.truncated || after.is_none() {
+                        return Ok(names);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) async fn read(&self, name: &str) -> Result<Option<Bytes>, StoreError> {
         match &self.place {
             Place::Nowhere => Ok(None),
             Place::Folder(folder) => read(&folder.join(name)),
@@ -241,7 +255,7 @@ impl Reader {
                     let found: Found = wire.get(bucket, &key, Part::default()).await?;
                     wire.rest(bucket, &key, found).await
                 };
-                match crate::store::persist(read).await {
+                match wire.persist(read).await {
                     Ok(bytes) => Ok(Some(bytes)),
                     Err(error) if error.is_not_found() => Ok(None),
                     Err(error) => Err(error),
@@ -250,7 +264,7 @@ impl Reader {
         }
     }
 
-    async fn write(&self, name: &str, bytes: Bytes) -> Result<(), StoreError> {
+    pub(super) async fn write(&self, name: &str, bytes: Bytes) -> Result<(), StoreError> {
         match &self.place {
             Place::Nowhere => Ok(()),
             Place::Folder(folder) => replace(folder, name, &bytes),
@@ -260,12 +274,12 @@ impl Reader {
                     let body = Outgoing::Whole(Some(bytes.clone()));
                     wire.put(bucket, &key, &About::default(), &Condition::None, body, None).await
                 };
-                crate::store::persist(put).await.map(drop)
+                wire.persist(put).await.map(drop)
             }
         }
     }
 
-    async fn remove(&self, name: &str) -> Result<(), StoreError> {
+    pub(super) async fn remove(&self, name: &str) -> Result<(), StoreError> {
         match &self.place {
             Place::Nowhere => Ok(()),
             Place::Folder(folder) => match fs::remove_file(folder.join(name)) {
@@ -290,6 +304,7 @@ fn segment_name(name: &str) -> String {
 fn locked(folder: &Path) -> Result<File, StoreError> {
     fs::create_dir_all(folder.join("segments"))
         .and_then(|()| fs::create_dir_all(folder.join(INTENTS)))
+        .and_then(|()| fs::create_dir_all(folder.join("journal")))
         .map_err(|e| io(folder, &e))?;
     let path = folder.join("lock");
     let file = File::create(&path).map_err(|e| io(&path, &e))?;

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::decide::{Step, decide};
+use super::decide::{Known, Step, decide};
+use super::journal;
 use super::listing::{Cursor, Range};
 use super::manifest::Reader;
 use super::record::{Described, Record};
@@ -14,6 +15,7 @@ pub(super) struct Merge {
     source: Cursor,
     destination: Cursor,
     records: Records,
+    journal: journal::Cursor,
     filter: Filter,
 }
 
@@ -62,9 +64,11 @@ impl Merge {
         range: &Range,
         manifest: Reader,
         segments: Vec<Described>,
+        journal: &journal::Left,
         filter: Filter,
     ) -> Self {
         Self {
+            journal: journal.cursor(&manifest),
             source: Cursor::open(source.clone(), range.clone()),
             destination: Cursor::open(destination.clone(), range.clone()),
             records: Records {
@@ -95,6 +99,8 @@ impl Merge {
         let is_here = |side: Option<&str>| side == Some(key);
         let (at_source, at_destination, on_record) = (is_here(source), is_here(destination), is_here(record));
         let wants_key = self.filter.wants_key(key);
+        let begun = at_destination && !on_record && wants_key && self.journal.has(key).await?;
+        // From here on nothing is waited for: whoever waits for this may stop waiting.
         let entry = if at_source { self.source.take() } else { None };
         let there = if at_destination { self.destination.take() } else { None };
         let record = if on_record { self.records.next.take() } else { None };
@@ -102,6 +108,11 @@ impl Merge {
         if !wanted {
             return Ok(Some(Merged::LeftOut(record)));
         }
-        Ok(Some(Merged::Step(decide(entry, there.as_ref(), record))))
+        let known = match record {
+            Some(record) => Known::Recorded(record),
+            None if begun => Known::Begun,
+            None => Known::Nothing,
+        };
+        Ok(Some(Merged::Step(decide(entry, there.as_ref(), known))))
     }
 }

@@ -6,6 +6,7 @@
 mod copy;
 mod decide;
 mod gate;
+mod journal;
 mod listing;
 mod manifest;
 mod merge;

@@ -1,6 +1,8 @@
 //! Objects that were written in parts are copied in the same parts: so that both stores make the same digest.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures::{StreamExt, TryStreamExt, stream};
 
@@ -44,6 +46,12 @@ pub(super) async fn copy(copier: &Copier, wanted: &Wanted, count: u32) -> Result
     let to = &copier.destination;
     let at = to.key(&wanted.key);
     let intent = copier.manifest.intend(&at).await.map_err(Failed::AtDestination)?;
+    if copier.doubts.has(&at) {
+        clear(copier, &at).await.map_err(Failed::AtDestination)?;
+        copier.doubts.settle(&at);
+    }
+    // From here on something may be left there, until it is known that nothing is.
+    copier.doubts.raise(&at);
     let upload = to.wire.create_upload(&to.bucket, &at, &about).await.map_err(Failed::AtDestination)?;
     let all = async {
         // The first is under way already, where it is a part at all.
@@ -60,12 +68,43 @@ pub(super) async fn copy(copier: &Copier, wanted: &Wanted, count: u32) -> Result
         done.map_err(Failed::AtDestination)
     };
     let result = all.await;
-    if result.is_err() && to.wire.abort_upload(&to.bucket, &at, &upload).await.is_err() {
-        // The next run finds it by its intent.
-        return result.map(Some);
+    if result.is_ok() || to.wire.abort_upload(&to.bucket, &at, &upload).await.is_ok() {
+        copier.doubts.settle(&at);
+        copier.manifest.fulfilled(&intent).await;
     }
-    copier.manifest.fulfilled(&intent).await;
+    // Else the next attempt, or the next run, finds it by its intent.
     result.map(Some)
+}
+
+/// Throws away what was begun for a key.
+pub(super) async fn clear(copier: &Copier, key: &str) -> Result<(), StoreError> {
+    let to = &copier.destination;
+    for upload in to.wire.uploads(&to.bucket, key).await? {
+        to.wire.abort_upload(&to.bucket, key, &upload).await?;
+    }
+    Ok(())
+}
+
+/// Keys for which an upload was begun of which it is not known how it ended.
+#[derive(Debug, Default)]
+pub(super) struct Doubts(Mutex<BTreeSet<String>>);
+
+impl Doubts {
+    fn keys(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has(&self, key: &str) -> bool {
+        self.keys().contains(key)
+    }
+
+    fn raise(&self, key: &str) {
+        self.keys().insert(key.to_owned());
+    }
+
+    fn settle(&self, key: &str) {
+        self.keys().remove(key);
+    }
 }
 
 /// Where, and into how many.

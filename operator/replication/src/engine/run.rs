@@ -1,6 +1,7 @@
 //! A run: the key space in parts, each merged on its own; copies as many as help; a checkpoint every few seconds; deletions
 //! last, when everything was listed.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -13,10 +14,12 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::copy::{Copied, Copier, Knows};
 use super::decide::Step;
 use super::gate::{Gate, Permit};
+use super::journal::{self, Left, Writer};
 use super::manifest::{Manifest, Place, Shared};
 use super::merge::{Merge, Merged};
+use super::parts::{self, Doubts};
 use super::ranges::{self, Part, Progress};
-use super::record::Record;
+use super::record::{Record, Seen};
 use super::recorder::Recorder;
 use super::report::{Counters, Planned, Report};
 use super::{Deletes, Filter, Losses, Options, Side, check};
@@ -27,6 +30,10 @@ use crate::wire::{Condition, Entry};
 const PARTS: usize = 4;
 /// Work that is lost when a run is killed is at most twice this.
 const CHECKPOINT: Duration = Duration::from_secs(4);
+/// After so long no request of a run that has ended lands any more: stores give up on those that say nothing much sooner.
+const LATE: Duration = Duration::from_hours(1);
+/// Keys on a page of the journal, at most.
+const PAGE: usize = 1000;
 /// Keys that may wait for one that is under way.
 const WINDOW: usize = 65_536;
 /// Small enough to tell how fast a link is, in bytes.
@@ -65,18 +72,20 @@ pub async fn replicate(
         requests: options.requests.clone(),
         losses: Losses::default(),
         knows: Knows::default(),
+        doubts: Doubts::default(),
     });
     clear_uploads(&copier).await?;
     let manifest: Shared = Arc::new(Mutex::new(manifest));
     let progress = Progress::new(&parts);
-    let run =
-        Run { copier, counters: counters.clone(), manifest: manifest.clone(), progress: progress.clone() };
-    let gone = all_parts(&run, parts, options, &manifest, &progress).await?;
+    let left = Left::find(&copier.manifest).await?;
+    let run = Run { copier, counters: counters.clone(), manifest, progress };
+    let gone = all_parts(&run, parts, options, &left).await?;
+    left.forget(&run.copier.manifest, journal::now().saturating_sub(LATE.as_nanos())).await?;
     let mut report = counters.report();
     match options.deletes {
         Deletes::Mirror { most } if gone.count > most => report.fuse = Some(gone.count),
         Deletes::Mirror { .. } => {
-            delete(&run, gone.records).await;
+            delete(&run, gone.objects).await;
             report = counters.report();
         }
         Deletes::Ignore => {}
@@ -103,15 +112,17 @@ pub async fn plan(
     let counters = Counters::default();
     for Part { range, segments } in ranges::split(manifest.segments(), 1) {
         let reader = manifest.reader();
-        let mut merge = Merge::open(source, destination, &range, reader, segments, options.filter.clone());
+        let left = Left::find(&reader).await?;
+        let filter = options.filter.clone();
+        let mut merge = Merge::open(source, destination, &range, reader, segments, &left, filter);
         while let Some(merged) = merge.next().await? {
             let Merged::Step(step) = merged else { continue };
             match step {
                 Step::Copy { entry, why, .. } => {
-                    counters.found(&super::Seen::of(&entry), why);
+                    counters.found(&Seen::of(&entry), why);
                     tell(Planned { key: entry.key, why: why.name(), size: entry.size });
                 }
-                Step::Gone(record) => {
+                Step::Gone { record, .. } => {
                     counters.gone.fetch_add(1, Ordering::Relaxed);
                     if matches!(options.deletes, Deletes::Mirror { .. }) {
                         tell(Planned { key: record.key, why: "deleted", size: record.destination.size });
@@ -146,11 +157,8 @@ async fn refuse_unless_empty(destination: &Side) -> Result<(), StoreError> {
 
 /// Throws away what a run that was killed has left half sent.
 async fn clear_uploads(copier: &Copier) -> Result<(), StoreError> {
-    let to = &copier.destination;
     for (intent, key) in copier.manifest.intents().await? {
-        for upload in to.wire.uploads(&to.bucket, &key).await? {
-            to.wire.abort_upload(&to.bucket, &key, &upload).await?;
-        }
+        parts::clear(copier, &key).await?;
         copier.manifest.fulfilled(&intent).await;
     }
     Ok(())
@@ -161,7 +169,7 @@ async fn clear_uploads(copier: &Copier) -> Result<(), StoreError> {
 struct Gone {
     count: u64,
     /// No more of them than may be deleted.
-    records: Vec<Record>,
+    objects: Vec<(String, Seen)>,
 }
 
 struct Run {
@@ -171,13 +179,9 @@ struct Run {
     progress: Progress,
 }
 
-async fn all_parts(
-    run: &Run,
-    parts: Vec<Part>,
-    options: &Options,
-    manifest: &Shared,
-    progress: &Progress,
-) -> Result<Gone, StoreError> {
+async fn all_parts(run: &Run, parts: Vec<Part>, options: &Options, left: &Left) -> Result<Gone, StoreError> {
+    let (manifest, progress) = (&run.manifest, &run.progress);
+    let id = journal::name_of_run();
     let most = if let Deletes::Mirror { most } = options.deletes { most } else { 0 };
     let mut tasks = JoinSet::new();
     for (number, part) in parts.into_iter().enumerate() {
@@ -188,11 +192,23 @@ async fn all_parts(
             &part.range,
             run.copier.manifest.clone(),
             part.segments,
+            left,
             Filter::clone(&options.filter),
         );
         let (copier, counters) = (run.copier.clone(), run.counters.clone());
-        let walk =
-            Walk { number, copier, counters, recorder, copies: JoinSet::new(), gone: Gone::default(), most };
+        let journal = Writer::new(run.copier.manifest.clone(), id.clone(), number);
+        let walk = Walk {
+            number,
+            copier,
+            counters,
+            recorder,
+            journal,
+            found: Vec::new(),
+            ready: VecDeque::new(),
+            copies: JoinSet::new(),
+            gone: Gone::default(),
+            most,
+        };
         tasks.spawn(walk.run(merge, run.progress.clone()));
     }
     let mut tick = interval(CHECKPOINT);
@@ -205,7 +221,7 @@ async fn all_parts(
                 None => break,
                 Some(Ok(Ok(part))) => {
                     gone.count += part.count;
-                    gone.records.extend(part.records);
+                    gone.objects.extend(part.objects);
                 }
                 Some(Ok(Err(error))) => failed = Some(error),
                 Some(Err(error)) => failed = Some(lost(&error)),
@@ -227,6 +243,11 @@ struct Walk {
     copier: Arc<Copier>,
     counters: Arc<Counters>,
     recorder: Recorder,
+    journal: Writer,
+    /// To be copied, and not yet in the journal.
+    found: Vec<Waiting>,
+    /// In the journal, and waiting to be let in.
+    ready: VecDeque<Waiting>,
     copies: JoinSet<Ended>,
     gone: Gone,
     most: u64,
@@ -255,8 +276,9 @@ impl Walk {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tick.reset();
         let gate = self.copier.gate.clone();
-        let (mut listed, mut waiting, mut failed) = (false, None::<Waiting>, None);
-        while !(listed && waiting.is_none() && self.copies.is_empty()) {
+        let (mut listed, mut failed) = (false, None);
+        while !(listed && self.found.is_empty() && self.ready.is_empty() && self.copies.is_empty()) {
+            let room = self.found.len() < PAGE && self.recorder.waiting() < WINDOW;
             tokio::select! {
                 biased;
                 Some(ended) = self.copies.join_next() => match ended {
@@ -266,17 +288,20 @@ impl Walk {
                 _ = tick.tick() => {
                     progress.publish(self.number, self.recorder.checkpoint().await?, false);
                 }
-                permit = gate.enter(), if waiting.is_some() => {
-                    if let Some(waiting) = waiting.take() {
+                permit = gate.enter(), if !self.ready.is_empty() => {
+                    if let Some(waiting) = self.ready.pop_front() {
                         self.start(waiting, permit);
                     }
                 }
-                merged = merge.next(), if !listed && waiting.is_none() && self.recorder.waiting() < WINDOW => {
-                    match merged {
-                        Ok(Some(merged)) => waiting = self.step(merged).await?,
-                        Ok(None) => listed = true,
-                        Err(error) => (listed, failed) = (true, Some(error)),
-                    }
+                merged = merge.next(), if !listed && room => match merged {
+                    Ok(Some(merged)) => self.step(merged).await?,
+                    Ok(None) => listed = true,
+                    Err(error) => (listed, failed) = (true, Some(error)),
+                },
+                // Nothing else can be done at the moment.
+                () = std::future::ready(()), if self.ready.is_empty() && !self.found.is_empty() => {
+                    self.journal.about_to_copy(self.found.iter().map(|w| w.entry.key.as_str())).await?;
+                    self.ready.extend(self.found.drain(..));
                 }
             }
         }
@@ -286,12 +311,11 @@ impl Walk {
         failed.map_or(Ok(self.gone), Err)
     }
 
-    async fn step(&mut self, merged: Merged) -> Result<Option<Waiting>, StoreError> {
+    async fn step(&mut self, merged: Merged) -> Result<(), StoreError> {
         let step = match merged {
-            Merged::LeftOut(None) => return Ok(None),
+            Merged::LeftOut(None) => return Ok(()),
             Merged::LeftOut(Some(record)) => {
-                self.recorder.push(record).await?;
-                return Ok(None);
+                return self.recorder.push(record).await;
             }
             Merged::Step(step) => step,
         };
@@ -299,20 +323,20 @@ impl Walk {
         match step {
             Step::Keep(record) => self.recorder.push(record).await?,
             Step::Copy { entry, condition, why, record } => {
-                self.counters.found(&super::Seen::of(&entry), why);
+                self.counters.found(&Seen::of(&entry), why);
                 let slot = self.recorder.reserve();
-                return Ok(Some(Waiting { entry, condition, record, slot }));
+                self.found.push(Waiting { entry, condition, record, slot });
             }
-            Step::Gone(record) => {
+            Step::Gone { record, there } => {
                 self.gone.count += 1;
                 if self.gone.count <= self.most {
-                    self.gone.records.push(record.clone());
+                    self.gone.objects.push((record.key.clone(), there));
                 }
                 self.recorder.push(record).await?;
             }
             Step::Foreign | Step::Forget => {}
         }
-        Ok(None)
+        Ok(())
     }
 
     fn start(&mut self, waiting: Waiting, permit: Permit) {
@@ -357,7 +381,7 @@ fn count(counters: &Counters, step: &Step) {
         Step::Copy { .. } => {
             add(&counters.listed);
         }
-        Step::Gone(_) => {
+        Step::Gone { .. } => {
             add(&counters.gone);
         }
         Step::Foreign => {
@@ -368,26 +392,26 @@ fn count(counters: &Counters, step: &Step) {
 }
 
 /// Deletes what was replicated and is gone at the source: asked for once more, each.
-async fn delete(run: &Run, records: Vec<Record>) {
+async fn delete(run: &Run, objects: Vec<(String, Seen)>) {
     let (from, to) = (&run.copier.source, &run.copier.destination);
-    let deletions = stream::iter(records).map(|record| async move {
-        let (there, here) = (from.key(&record.key), to.key(&record.key));
+    let deletions = stream::iter(objects).map(|(key, listed)| async move {
+        let (there, here) = (from.key(&key), to.key(&key));
         let sure = async {
             if from.wire.head(&from.bucket, &there, crate::wire::Part::default()).await?.is_some() {
                 return Ok(false);
             }
-            // Not what somebody else has written there since.
-            let is_ours = to.wire.head(&to.bucket, &here, crate::wire::Part::default()).await?;
-            let is_ours = is_ours.is_some_and(|(headers, _)| {
+            // Not what was written there since it was listed.
+            let is_still = to.wire.head(&to.bucket, &here, crate::wire::Part::default()).await?;
+            let is_still = is_still.is_some_and(|(headers, _)| {
                 headers.get("etag").and_then(|v| v.to_str().ok()).map(crate::wire::ETag::new)
-                    == Some(record.destination.etag.clone())
+                    == Some(listed.etag.clone())
             });
-            if is_ours {
+            if is_still {
                 to.wire.delete(&to.bucket, &here).await?;
             }
-            Ok::<_, StoreError>(is_ours)
+            Ok::<_, StoreError>(is_still)
         };
-        (record.key.clone(), sure.await)
+        (key, sure.await)
     });
     let mut deletions = std::pin::pin!(deletions.buffer_unordered(DELETIONS));
     while let Some((key, deleted)) = deletions.next().await {

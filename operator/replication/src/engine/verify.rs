@@ -7,6 +7,7 @@ use futures::{StreamExt, stream};
 use serde::Serialize;
 
 use super::decide::{Step, Why};
+use super::journal;
 use super::manifest::{Manifest, Place};
 use super::merge::{Merge, Merged};
 use super::ranges::{self, Part};
@@ -63,7 +64,8 @@ pub async fn verify(
     let manifest = Manifest::open(place, &of).await?;
     let mut verified = Verified::default();
     for Part { range, segments } in ranges::split(manifest.segments(), 1) {
-        let merge = Merge::open(source, destination, &range, manifest.reader(), segments, filter.clone());
+        let (reader, left) = (manifest.reader(), journal::Left::default());
+        let merge = Merge::open(source, destination, &range, reader, segments, &left, filter.clone());
         let steps = stream::unfold(Some(merge), async |merge| {
             let mut merge = merge?;
             match merge.next().await {
@@ -113,7 +115,7 @@ async fn look(
     Ok(match step {
         Step::Forget => Looked::Nothing,
         Step::Foreign => Looked::Extra,
-        Step::Gone(record) => bad(record.key, "is gone at the source"),
+        Step::Gone { record, .. } => bad(record.key, "is gone at the source"),
         Step::Copy { entry, why: Why::New, .. } => bad(entry.key, "is not there yet"),
         Step::Copy { entry, why: Why::Changed, .. } => bad(entry.key, "was changed at the source"),
         Step::Copy { entry, why: Why::Drifted, .. } => {
@@ -149,5 +151,5 @@ async fn digests(side: &Side, entry: &Entry) -> Result<Digests, StoreError> {
         let found = side.wire.get(&side.bucket, &key, Piece { is, ..Piece::default() }).await?;
         side.wire.digest(&side.bucket, &key, found).await
     };
-    crate::store::persist(read).await
+    side.wire.persist(read).await
 }

@@ -80,7 +80,7 @@ impl Wire {
             return Ok(answer);
         }
         let status = answer.status();
-        let text = timeout(self.inner.silence, whole(answer.into_body(), target)).await;
+        let text = timeout(self.inner.patience.silence, whole(answer.into_body(), target)).await;
         Err(refused(target, status, &text.ok().and_then(Result::ok).unwrap_or_default()))
     }
 
@@ -93,7 +93,7 @@ impl Wire {
         let mut sent = std::pin::pin!(self.inner.client.request(request));
         let mut seen = 0;
         loop {
-            if let Ok(answer) = timeout(self.inner.silence, &mut sent).await {
+            if let Ok(answer) = timeout(self.inner.patience.silence, &mut sent).await {
                 return answer.map_err(|e| target.broke_off(&chain(&e)));
             }
             let now = match &patience {
@@ -101,7 +101,7 @@ impl Wire {
                 Patience::While(passed) => passed.bytes(),
             };
             if now == seen {
-                return Err(target.broke_off(&silent(self.inner.silence)));
+                return Err(target.broke_off(&silent(self.inner.patience.silence)));
             }
             seen = now;
         }
@@ -121,13 +121,13 @@ impl Wire {
         let answer = self.send(call, Outgoing::Whole(Some(body)), Patience::Answer).await?;
         let (head, body) = answer.into_parts();
         let target = self.target(bucket, key);
-        let read = timeout(self.inner.silence, whole(body, target)).await;
-        let body = read.map_err(|_| target.broke_off(&silent(self.inner.silence)))??;
+        let read = timeout(self.inner.patience.silence, whole(body, target)).await;
+        let body = read.map_err(|_| target.broke_off(&silent(self.inner.patience.silence)))??;
         Ok((head.headers, body))
     }
 
     pub(super) fn silence(&self) -> Duration {
-        self.inner.silence
+        self.inner.patience.silence
     }
 }
 

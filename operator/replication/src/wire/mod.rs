@@ -35,8 +35,23 @@ pub use self::passing::{Digests, Outgoing, Passed, Passing, of_bytes};
 
 /// Until a connection stands.
 const CONNECT: Duration = Duration::from_secs(5);
-/// Until the headers of an answer are there, and the longest silence inside a body.
-pub const SILENCE: Duration = Duration::from_secs(30);
+/// How long calls may take, and how often they are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// Until the headers of an answer are there, and the longest silence inside a body.
+    pub silence: Duration,
+    /// Before what failed is tried again; it doubles each time.
+    pub pause: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { silence: Duration::from_secs(30), pause: Duration::from_millis(100) }
+    }
+}
+
+/// Times a call is made that failed in a way that may pass.
+const ATTEMPTS: u32 = 5;
 /// A connection that was not used for so long is closed. Stores close theirs after 60 s and more: a request on one
 /// that is being closed fails.
 const IDLE: Duration = Duration::from_secs(20);
@@ -58,7 +73,7 @@ struct Inner {
     region: String,
     identity: Identity,
     settings: SigningSettings,
-    silence: Duration,
+    patience: Patience,
 }
 
 impl fmt::Debug for Wire {
@@ -73,14 +88,14 @@ impl Wire {
     /// # Errors
     /// When the endpoint is not a URL of http or https, or the certificates are not PEM.
     pub fn connect(config: &StoreConfig) -> Result<Self, StoreError> {
-        Self::with_silence(config, SILENCE)
+        Self::with_patience(config, Patience::default())
     }
 
-    /// As [`Wire::connect`], with another longest silence.
+    /// As [`Wire::connect`], with another patience.
     ///
     /// # Errors
     /// As [`Wire::connect`].
-    pub fn with_silence(config: &StoreConfig, silence: Duration) -> Result<Self, StoreError> {
+    pub fn with_patience(config: &StoreConfig, patience: Patience) -> Result<Self, StoreError> {
         let malformed = |detail: &str| StoreError::Other {
             what: format!("endpoint {:?}", config.endpoint),
             detail: format!("{detail}; write it like https://s3.example"),
@@ -120,7 +135,7 @@ impl Wire {
             region: config.region.clone(),
             identity: keys.into(),
             settings,
-            silence,
+            patience,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -129,6 +144,28 @@ impl Wire {
     #[must_use]
     pub fn endpoint(&self) -> &str {
         &self.inner.endpoint
+    }
+
+    /// How long calls may take.
+    #[must_use]
+    pub fn patience(&self) -> Patience {
+        self.inner.patience
+    }
+
+    /// Calls again after an error that may pass.
+    pub(crate) async fn persist<T, F: Future<Output = Result<T, StoreError>>>(
+        &self,
+        mut call: impl FnMut() -> F,
+    ) -> Result<T, StoreError> {
+        let mut pause = self.inner.patience.pause;
+        for _ in 1..ATTEMPTS {
+            match call().await {
+                Err(error) if error.is_transient() => tokio::time::sleep(pause).await,
+                result => return result,
+            }
+            pause *= 2;
+        }
+        call().await
     }
 
     /// Signs for now. The content is not part of the signature: it is streamed, and proved by digests.

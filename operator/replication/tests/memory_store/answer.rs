@@ -57,10 +57,7 @@ impl Body for Reply {
     type Data = Bytes;
     type Error = Cut;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         if let Some(piece) = self.content.pieces().get(self.sent).cloned() {
             self.sent += 1;
             self.left -= piece.len();
@@ -117,10 +114,6 @@ impl Failure {
     pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
-    }
-
-    pub(super) fn is_not_found(&self) -> bool {
-        self.status == 404
     }
 
     /// As an answer; one to HEAD has no body.

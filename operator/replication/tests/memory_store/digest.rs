@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use crc_fast::{CrcAlgorithm, checksum_combine};
 use http::HeaderMap;
 use md5::{Digest as _, Md5};
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 
 use super::answer::Failure;
 
@@ -38,8 +38,9 @@ pub(super) struct Digests {
 }
 
 enum Hasher {
-    Crc(crc_fast::Digest, usize),
-    Sha256(Box<Sha256>),
+    /// With its width in bytes.
+    Crc(Box<crc_fast::Digest>, usize),
+    Sha256(Sha256),
 }
 
 /// Makes the checksums of one body.
@@ -54,12 +55,14 @@ impl Digester {
     /// For a body with such headers: what they name, and what the `ETag` needs.
     pub(super) fn new(etags: ETags, headers: &HeaderMap) -> Self {
         let trailers = headers.get("x-amz-trailer").and_then(|v| v.to_str().ok()).unwrap_or_default();
-        let named = |name: &&str| headers.contains_key(*name) || trailers.split(',').any(|t| t.trim() == *name);
+        let named =
+            |name: &&str| headers.contains_key(*name) || trailers.split(',').any(|t| t.trim() == *name);
+        let crc = |algorithm, width| Hasher::Crc(Box::new(crc_fast::Digest::new(algorithm)), width);
         let hasher = |name| match name {
-            "x-amz-checksum-crc32" => Hasher::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc32IsoHdlc), 4),
-            "x-amz-checksum-crc32c" => Hasher::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc32Iscsi), 4),
-            "x-amz-checksum-sha256" => Hasher::Sha256(Box::default()),
-            _ => Hasher::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc64Nvme), 8),
+            "x-amz-checksum-crc32" => crc(CrcAlgorithm::Crc32IsoHdlc, 4),
+            "x-amz-checksum-crc32c" => crc(CrcAlgorithm::Crc32Iscsi, 4),
+            "x-amz-checksum-sha256" => Hasher::Sha256(Sha256::new()),
+            _ => crc(CrcAlgorithm::Crc64Nvme, 8),
         };
         let md5 = etags == ETags::Md5 || headers.contains_key("content-md5");
         Self {

@@ -47,7 +47,8 @@ impl Operation {
     /// Whether it may need space.
     pub(super) fn writes(self) -> bool {
         use Operation::{
-            CompleteMultipartUpload, CopyObject, CreateMultipartUpload, PutObject, PutObjectTagging, UploadPart,
+            CompleteMultipartUpload, CopyObject, CreateMultipartUpload, PutObject, PutObjectTagging,
+            UploadPart,
         };
         matches!(
             self,
@@ -97,7 +98,8 @@ pub(super) struct Request {
 
 impl Request {
     pub(super) fn parse(parts: Parts) -> Result<Self, Failure> {
-        let path = parts.uri.path().trim_start_matches('/');
+        let path = parts.uri.path();
+        let path = path.strip_prefix('/').unwrap_or(path);
         let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
         let query = match parts.uri.query() {
             Some(query) => pairs(query)?,
@@ -173,7 +175,8 @@ impl Request {
     /// A parameter that is a number.
     pub(super) fn number(&self, name: &str) -> Result<Option<usize>, Failure> {
         let Some(value) = self.query(name) else { return Ok(None) };
-        let number = value.parse().map_err(|_| Failure::invalid(format!("{name} is {value:?}, not a number")))?;
+        let number =
+            value.parse().map_err(|_| Failure::invalid(format!("{name} is {value:?}, not a number")))?;
         Ok(Some(number))
     }
 
