@@ -74,6 +74,22 @@ bench-utilisation: image ## a month of a thousand systems, reported on a cluster
 	RUSTFLAGS="-C target-feature=+crt-static" cargo test $(RELEASE) --bin tripod -- \
 		--ignored --nocapture --exact utilisation::month_tests::a_month_of_many_systems_is_reported_exactly
 
+.PHONY: bench-replication faults-replication
+PEERS := $(HOME)/.cache/tripod-lab/peers
+# WORK="--work small --times 1" does one of them. Other clients are built once from their registries, and left out where they can't be had.
+bench-replication: ## the replication engine against others, on stores in memory
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build $(RELEASE) -p tripod-replication --examples --bins
+	@mkdir -p $(PEERS)/bin
+	@[ -x $(PEERS)/bin/rclone ] || GOBIN=$(PEERS)/bin go install github.com/rclone/rclone@v1.76.0 || true
+	@[ -x $(PEERS)/bin/s3sync ] || cargo install --quiet --locked --root $(PEERS) s3sync@1.62.4 || true
+	@[ -x $(PEERS)/bin/juicefs ] || GOBIN=$(PEERS)/bin go install github.com/juicedata/juicefs@v1.3.0 || true
+	@target/$(HOST)/release/bench-replication --tripod $(BINARY) --examples target/$(HOST)/release/examples --peers $(PEERS)/bin $(WORK)
+
+# SEEDS=100 is over in seconds; FIRST=… begins with another one.
+faults-replication: ## random histories, faults and kills; both sides have to end alike
+	TRIPOD_SEEDS=$(or $(SEEDS),10000) TRIPOD_FIRST_SEED=$(or $(FIRST),1) \
+		RUSTFLAGS="-C target-feature=+crt-static" cargo test --release --locked --target $(HOST) -p tripod-replication --test faults -- --nocapture
+
 .PHONY: test lint unit charts-test stories deny
 test: lint unit deny charts-test stories ## everything
 lint: ## format and lints
