@@ -77,15 +77,28 @@ impl Client {
             vec![("AWS_ACCESS_KEY_ID".into(), KEY.into()), ("AWS_SECRET_ACCESS_KEY".into(), SECRET.into())];
         let words = match self.kind {
             Kind::Tripod => text(&[
-                "replicate", "s3://source", "s3://target", "--source-endpoint", source, "--target-endpoint", target,
-                "--manifest", &state, "--adopt",
+                "replicate",
+                "s3://source",
+                "s3://target",
+                "--source-endpoint",
+                source,
+                "--target-endpoint",
+                target,
+                "--manifest",
+                &state,
+                "--adopt",
             ]),
             Kind::Bare => text(&["--source", source, "--target", target, "--at-once", many]),
             Kind::Rclone => {
                 for (name, endpoint) in [("A", source), ("B", target)] {
                     let settings = [
-                        ("TYPE", "s3"), ("PROVIDER", "Other"), ("ENDPOINT", endpoint), ("ACCESS_KEY_ID", KEY),
-                        ("SECRET_ACCESS_KEY", SECRET), ("FORCE_PATH_STYLE", "true"), ("NO_CHECK_BUCKET", "true"),
+                        ("TYPE", "s3"),
+                        ("PROVIDER", "Other"),
+                        ("ENDPOINT", endpoint),
+                        ("ACCESS_KEY_ID", KEY),
+                        ("SECRET_ACCESS_KEY", SECRET),
+                        ("FORCE_PATH_STYLE", "true"),
+                        ("NO_CHECK_BUCKET", "true"),
                     ];
                     let named = |(setting, value): (&str, &str)| {
                         (format!("RCLONE_CONFIG_{name}_{setting}"), value.to_owned())
@@ -93,21 +106,56 @@ impl Client {
                     environment.extend(settings.into_iter().map(named));
                 }
                 text(&[
-                    "sync", "a:source", "b:target", "--checksum", "--fast-list", "--transfers", AT_ONCE, "--checkers",
-                    AT_ONCE, "--config", "/dev/null",
+                    "sync",
+                    "a:source",
+                    "b:target",
+                    "--checksum",
+                    "--fast-list",
+                    "--transfers",
+                    AT_ONCE,
+                    "--checkers",
+                    AT_ONCE,
+                    "--config",
+                    "/dev/null",
                 ])
             }
             Kind::S3sync => text(&[
-                "--source-endpoint-url", source, "--target-endpoint-url", target, "--source-access-key", KEY,
-                "--source-secret-access-key", SECRET, "--target-access-key", KEY, "--target-secret-access-key", SECRET,
-                "--source-force-path-style", "--target-force-path-style", "--source-region", "us-east-1",
-                "--target-region", "us-east-1", "--worker-size", AT_ONCE, "--disable-tagging", "s3://source", "s3://target",
+                "--source-endpoint-url",
+                source,
+                "--target-endpoint-url",
+                target,
+                "--source-access-key",
+                KEY,
+                "--source-secret-access-key",
+                SECRET,
+                "--target-access-key",
+                KEY,
+                "--target-secret-access-key",
+                SECRET,
+                "--source-force-path-style",
+                "--target-force-path-style",
+                "--source-region",
+                "us-east-1",
+                "--target-region",
+                "us-east-1",
+                "--worker-size",
+                AT_ONCE,
+                "--disable-tagging",
+                "s3://source",
+                "s3://target",
             ]),
             Kind::Juicefs => {
                 let url = |endpoint: &str, bucket: &str| {
                     format!("minio://{KEY}:{SECRET}@{}/{bucket}/", endpoint.trim_start_matches("http://"))
                 };
-                text(&["sync", "--no-https", "--threads", AT_ONCE, &url(source, "source"), &url(target, "target")])
+                text(&[
+                    "sync",
+                    "--no-https",
+                    "--threads",
+                    AT_ONCE,
+                    &url(source, "source"),
+                    &url(target, "target"),
+                ])
             }
         };
         (std::iter::once(program).chain(words).collect(), environment)

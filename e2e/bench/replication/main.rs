@@ -73,10 +73,11 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<()> {
     let works = if arguments.works.is_empty() { Work::all() } else { arguments.works.clone() };
-    let clients: Vec<Client> = Client::all(&arguments.tripod, &arguments.examples, arguments.peers.as_deref())
-        .into_iter()
-        .filter(|client| !arguments.alone || client.is_ours())
-        .collect();
+    let clients: Vec<Client> =
+        Client::all(&arguments.tripod, &arguments.examples, arguments.peers.as_deref())
+            .into_iter()
+            .filter(|client| !arguments.alone || client.is_ours())
+            .collect();
     let mut rows = Vec::new();
     for work in works {
         let mut costs: Vec<(&'static str, Result<Cost, String>)> = Vec::new();

@@ -29,7 +29,7 @@ impl Store {
             .spawn()
             .with_context(|| program.display().to_string())?;
         let store = Self { child, endpoint: format!("http://{address}") };
-        wait_for("a store in memory", Duration::from_secs(60), || {
+        wait_for("a store in memory", Duration::from_mins(1), || {
             Ok(TcpStream::connect_timeout(&address, Duration::from_secs(1)).map(drop)?)
         })?;
         Ok(store)

@@ -3,10 +3,10 @@
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
+use crate::Arguments;
 use crate::client::{Client, Task};
 use crate::measure::{Cost, run};
 use crate::store::Store;
-use crate::Arguments;
 
 const SOURCE: u16 = 9701;
 const TARGET: u16 = 9702;
@@ -71,11 +71,16 @@ impl Work {
         let _ = std::fs::remove_dir_all(&state);
         let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
         let (from, to) = match self {
-            Self::Small | Self::Nothing => ("--bucket source --objects 20000 --size 4096".to_owned(), "--bucket target".to_owned()),
-            Self::SmallFar => {
-                ("--bucket source --objects 20000 --size 4096".to_owned(), "--bucket target --rtt-ms 30".to_owned())
+            Self::Small | Self::Nothing => {
+                ("--bucket source --objects 20000 --size 4096".to_owned(), "--bucket target".to_owned())
             }
-            Self::Large => ("--bucket source --objects 8 --size 268435456".to_owned(), "--bucket target".to_owned()),
+            Self::SmallFar => (
+                "--bucket source --objects 20000 --size 4096".to_owned(),
+                "--bucket target --rtt-ms 30".to_owned(),
+            ),
+            Self::Large => {
+                ("--bucket source --objects 8 --size 268435456".to_owned(), "--bucket target".to_owned())
+            }
             Self::Million | Self::FiveMillion | Self::TenMillion => {
                 let keys = self.keys().context("no keys")?;
                 (format!("--bucket source --synthetic {keys}"), format!("--bucket target --synthetic {keys}"))

@@ -166,8 +166,15 @@ impl Manifest {
             }
             Place::Bucket { wire, bucket, prefix } => {
                 let key = format!("{prefix}{INDEX}");
-                let body = Outgoing::Whole(Some(bytes));
-                let written = wire.put(bucket, &key, &About::default(), &self.etag, body, None).await;
+                let put = async |condition: &Condition| {
+                    let body = Outgoing::Whole(Some(bytes.clone()));
+                    wire.put(bucket, &key, &About::default(), condition, body, None).await
+                };
+                let written = match put(&self.etag).await {
+                    // A store without conditions: two runs at once are then kept apart by their caller alone.
+                    Err(StoreError::Unsupported { .. }) => put(&Condition::None).await,
+                    written => written,
+                };
                 self.etag = match written {
                     Ok(written) => Condition::Is(written.etag),
                     Err(StoreError::Mismatch { .. }) => {
