@@ -1,6 +1,8 @@
 //! Centre: one data centre, that is one S3-compatible store and, unless it is storage only, one cluster.
 //! `status` says what a probe of the store proved, never what it is assumed to do.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -138,10 +140,54 @@ pub enum Protection {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct StoreFindings {
+    /// Of many who create one key at once one wins, and a write on the condition of a wrong ETag is refused.
     pub conditional_writes: Finding,
+    /// A write on the condition of the right ETag is taken. Without it the store has no vote in a takeover.
+    #[serde(default)]
+    pub conditional_overwrites: Finding,
+    /// A wrong SHA-256 is refused.
     pub checksums: Finding,
+    /// A wrong CRC64NVME is refused.
+    #[serde(default)]
+    pub crc64nvme: Finding,
+    /// The ETag of what was written in one piece is the MD5 of it.
+    #[serde(default)]
+    pub md5_etags: Finding,
+    /// The ETag of what was written in parts is the MD5 of their MD5s, and their number.
+    #[serde(default)]
+    pub part_etags: Finding,
+    /// One part can be read by its number, so that a copy can be written in the parts of the original.
+    #[serde(default)]
+    pub part_reads: Finding,
+    /// Parts may be of different sizes.
+    #[serde(default)]
+    pub uneven_parts: Finding,
+    /// Parts may be smaller than 5 MiB.
+    #[serde(default)]
+    pub small_parts: Finding,
+    /// The vault keeps versions.
     pub versioning: Finding,
+    /// The vault can lock objects.
     pub object_lock: Finding,
+    /// Keys are listed in the order of their bytes, each once, also across pages.
+    #[serde(default)]
+    pub list_order: Finding,
+    /// A listing starts after whatever key it is told.
+    #[serde(default)]
+    pub start_after: Finding,
+    /// Kinds of keys that some stores refuse, change or mistake for one another: `Proven` where they are kept byte for
+    /// byte, `Absent` where the store refuses them, `Refuted` where it takes them and they are not what was put.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub odd_keys: BTreeMap<String, Finding>,
+    /// Metadata keeps text that is not ASCII.
+    #[serde(default)]
+    pub unicode_metadata: Finding,
+    /// `Cache-Control`, `Expires` and their like are kept.
+    #[serde(default)]
+    pub headers: Finding,
+    /// Tags of objects are kept.
+    #[serde(default)]
+    pub tags: Finding,
     /// The store's `Server` header, as it was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<String>,
@@ -149,7 +195,7 @@ pub struct StoreFindings {
 }
 
 /// One proven or refuted ability.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Finding {
     /// Tried, and right.
     Proven,
@@ -157,7 +203,8 @@ pub enum Finding {
     Refuted,
     /// The store says that it does not have it.
     Absent,
-    /// Could not be tried.
+    /// Could not be tried, or was not yet.
+    #[default]
     Unknown,
 }
 
@@ -177,5 +224,20 @@ impl Centre {
             Some(server) => server == centre,
             None => self.metadata.name.as_deref() == Some(centre),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn findings_of_an_earlier_operator_are_still_read() {
+        let before = serde_json::json!({"conditionalWrites": "Proven", "checksums": "Proven", "versioning": "Absent",
+            "objectLock": "Absent", "checkedAt": "2026-01-01T00:00:00Z"});
+        let findings: StoreFindings = serde_json::from_value(before).unwrap();
+        assert_eq!(findings.conditional_writes, Finding::Proven);
+        assert_eq!(findings.part_reads, Finding::Unknown);
+        assert!(findings.odd_keys.is_empty());
     }
 }

@@ -99,6 +99,7 @@ impl Client {
                         ("SECRET_ACCESS_KEY", SECRET),
                         ("FORCE_PATH_STYLE", "true"),
                         ("NO_CHECK_BUCKET", "true"),
+                        ("LIST_VERSION", "2"),
                     ];
                     let named = |(setting, value): (&str, &str)| {
                         (format!("RCLONE_CONFIG_{name}_{setting}"), value.to_owned())

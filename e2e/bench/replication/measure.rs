@@ -33,7 +33,12 @@ impl Cost {
 pub fn run(words: &[String], variables: &[(String, String)]) -> Result<Cost> {
     let this = std::env::current_exe()?;
     let mut command = Command::new(this);
-    command.arg("measure").arg("--").args(words).envs(variables.iter().map(|(n, v)| (n, v)));
+    command
+        .env("RUST_BACKTRACE", "0")
+        .arg("measure")
+        .arg("--")
+        .args(words)
+        .envs(variables.iter().map(|(n, v)| (n, v)));
     let output = command.stdin(Stdio::null()).output()?;
     let said = String::from_utf8_lossy(&output.stderr);
     let end: Vec<&str> = said.lines().rev().take(4).collect();

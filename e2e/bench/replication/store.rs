@@ -1,12 +1,11 @@
 //! A store in memory, in a process of its own.
 
-use std::net::{SocketAddr, TcpStream};
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
-use anyhow::{Context, Result};
-use tripod_e2e::lab::command::wait_for;
+use anyhow::{Context, Result, ensure};
 
 /// Stopped when it is dropped.
 pub struct Store {
@@ -24,14 +23,16 @@ impl Store {
             .arg(address.to_string())
             .args(more)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .with_context(|| program.display().to_string())?;
-        let store = Self { child, endpoint: format!("http://{address}") };
-        wait_for("a store in memory", Duration::from_mins(1), || {
-            Ok(TcpStream::connect_timeout(&address, Duration::from_secs(1)).map(drop)?)
-        })?;
+        let mut store = Self { child, endpoint: format!("http://{address}") };
+        // It says so when it is filled.
+        let mut said = String::new();
+        let output = store.child.stdout.take().context("a store without output")?;
+        BufReader::new(output).read_line(&mut said)?;
+        ensure!(said.starts_with("listening"), "{} said {said:?}", program.display());
         Ok(store)
     }
 }

@@ -48,6 +48,12 @@ impl Layout {
         format!("10.{}.0.1", self.octet)
     }
 
+    /// An address of this machine alone, apart from those of other labs.
+    #[must_use]
+    pub fn loopback(&self, number: u8) -> String {
+        format!("127.{}.0.{number}", self.octet)
+    }
+
     /// What marks everything of the lab outside its own folders.
     #[must_use]
     pub fn mark(&self) -> String {

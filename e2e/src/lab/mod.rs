@@ -14,6 +14,7 @@ pub mod process;
 pub mod progress;
 pub mod prometheus;
 pub mod store;
+pub mod stores;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -151,6 +152,7 @@ impl Lab {
                 scope.spawn(move || stop_centre(centre));
             }
         });
+        stores::stop(&layout);
         process::end(&process::all_of(&layout, &centres), Duration::from_secs(3));
         unmount(&[layout.data(), layout.run()])?;
         network::remove(&layout, &centres);

@@ -108,38 +108,48 @@ pub fn start(
     if running(centre, component).is_some() {
         return Ok(false);
     }
-    let log = log_path(centre, component);
-    let out = File::options()
-        .create(true)
-        .append(true)
-        .open(&log)
-        .with_context(|| format!("log {}", log.display()))?;
-    let child = Command::new("nsenter")
+    let mut command = Command::new("nsenter");
+    command
         .arg(format!("--net={}", centre.netns().display()))
         .arg(program)
         .args(arguments)
         .env_clear()
         .env("PATH", format!("{path}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"))
         .env("HOME", centre.data())
-        .env("TMPDIR", "/tmp")
+        .env("TMPDIR", "/tmp");
+    launch(&mut command, &log_path(centre, component), &record_path(centre, component))
+        .with_context(|| format!("could not start {component} of {}", centre.name))?;
+    Ok(true)
+}
+
+/// Starts a prepared command whose output goes to a log, and records it.
+pub(super) fn launch(command: &mut Command, log: &Path, record: &Path) -> Result<()> {
+    let out = File::options()
+        .create(true)
+        .append(true)
+        .open(log)
+        .with_context(|| format!("log {}", log.display()))?;
+    let child = command
         .stdin(Stdio::null())
         .stdout(out.try_clone()?)
         .stderr(out)
         // A group of its own: an interrupt at the terminal that started the lab does not reach it.
         .process_group(0)
-        .spawn()
-        .with_context(|| format!("could not start {component} of {}", centre.name))?;
+        .spawn()?;
     let process = Process::of(i32::try_from(child.id())?)
-        .with_context(|| format!("{component} of {} ended at once; see {}", centre.name, log.display()))?;
-    fs::write(record_path(centre, component), serde_json::to_vec(&process)?)?;
-    Ok(true)
+        .with_context(|| format!("it ended at once; see {}", log.display()))?;
+    Ok(fs::write(record, serde_json::to_vec(&process)?)?)
+}
+
+/// The process of a record, if it is alive.
+pub(super) fn recorded(record: &Path) -> Option<Process> {
+    serde_json::from_slice::<Process>(&fs::read(record).ok()?).ok().filter(Process::is_alive)
 }
 
 /// The process of a component, if it is alive.
 #[must_use]
 pub fn running(centre: &CentreLayout, component: &str) -> Option<Process> {
-    let record = fs::read(record_path(centre, component)).ok()?;
-    serde_json::from_slice::<Process>(&record).ok().filter(Process::is_alive)
+    recorded(&record_path(centre, component))
 }
 
 /// Where a component's output goes.

@@ -95,11 +95,17 @@ fn root_account(centre: &CentreLayout) -> Result<Credentials> {
     if let Ok(text) = fs::read(&file) {
         return Ok(serde_json::from_slice(&text)?);
     }
-    let mut random = [0u8; 16];
-    std::io::Read::read_exact(&mut fs::File::open("/dev/urandom")?, &mut random)?;
-    let root = Credentials { access_key_id: "root".into(), secret_access_key: hex::encode(random) };
+    let secret = hex::encode(random::<16>()?);
+    let root = Credentials { access_key_id: "root".into(), secret_access_key: secret };
     fs::write(file, serde_json::to_vec(&root)?)?;
     Ok(root)
+}
+
+/// Bytes that nobody guesses.
+pub(super) fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    std::io::Read::read_exact(&mut fs::File::open("/dev/urandom")?, &mut bytes)?;
+    Ok(bytes)
 }
 
 impl Store {

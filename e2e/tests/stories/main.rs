@@ -23,6 +23,7 @@ mod power;
 mod recovery;
 mod scale;
 mod schema;
+mod stores;
 mod supervision;
 mod tenancy;
 mod utilisation;

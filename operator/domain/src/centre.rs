@@ -93,14 +93,26 @@ pub fn status(seen: &Observed, outcome: &Outcome, now: Timestamp) -> CentreStatu
 }
 
 fn judge(findings: &StoreFindings) -> Verdict {
-    if findings.conditional_writes == Finding::Proven {
-        return Verdict::yes("StoreProven", "written, read back and listed; conditional writes are right");
+    let lost = lost_keys(findings);
+    // Either alone is no register: who can't be refused overwrites others, and who always is can't write at all.
+    if [findings.conditional_writes, findings.conditional_overwrites] == [Finding::Proven; 2] {
+        let right = "written, read back and listed; conditional writes are right";
+        return Verdict::yes("StoreProven", format!("{right}{lost}"));
     }
     // Still a good vault: recovery points need no conditional writes, only the right to be active does.
-    Verdict::yes(
-        "StoreUsable",
-        "written, read back and listed; conditional writes are not right: no vote in a takeover",
-    )
+    let wrong = "written, read back and listed; conditional writes are not right: no vote in a takeover";
+    Verdict::yes("StoreUsable", format!("{wrong}{lost}"))
+}
+
+/// A bucket with such keys can't be kept here as it is: its department should hear of it before a restore does.
+fn lost_keys(findings: &StoreFindings) -> String {
+    let kinds = |finding| {
+        let of = findings.odd_keys.iter().filter(move |(_, kept)| **kept == finding);
+        of.map(|(kind, _)| kind.as_str()).collect::<Vec<_>>().join(", ")
+    };
+    let said = [("changes", kinds(Finding::Refuted)), ("refuses", kinds(Finding::Absent))];
+    let said = said.into_iter().filter(|(_, kinds)| !kinds.is_empty());
+    said.map(|(verb, kinds)| format!("; it {verb} keys of the kinds {kinds}")).collect::<Vec<_>>().concat()
 }
 
 #[cfg(test)]
@@ -124,14 +136,31 @@ mod tests {
     }
 
     fn found(now: Timestamp) -> Outcome {
-        Outcome::Found(StoreFindings {
+        Outcome::Found(findings(now, Finding::Proven, &[]))
+    }
+
+    fn findings(now: Timestamp, overwrites: Finding, odd_keys: &[(&str, Finding)]) -> StoreFindings {
+        StoreFindings {
             conditional_writes: Finding::Proven,
+            conditional_overwrites: overwrites,
             checksums: Finding::Proven,
+            crc64nvme: Finding::Proven,
+            md5_etags: Finding::Proven,
+            part_etags: Finding::Proven,
+            part_reads: Finding::Proven,
+            uneven_parts: Finding::Proven,
+            small_parts: Finding::Absent,
             versioning: Finding::Absent,
             object_lock: Finding::Absent,
+            list_order: Finding::Proven,
+            start_after: Finding::Proven,
+            odd_keys: odd_keys.iter().map(|(kind, kept)| ((*kind).into(), *kept)).collect(),
+            unicode_metadata: Finding::Proven,
+            headers: Finding::Proven,
+            tags: Finding::Proven,
             server: None,
             checked_at: Time(now),
-        })
+        }
     }
 
     #[test]
@@ -157,5 +186,37 @@ mod tests {
         served.centre.spec.served_by = Some("production".into());
         assert_eq!(decide(&served, now), Plan::Probe);
         assert_eq!(status(&served, &found(now), now).protection, Some(Protection::Push));
+    }
+
+    #[test]
+    fn a_store_that_refuses_the_right_condition_has_no_vote() {
+        let now = Timestamp::from_second(1_000_000).unwrap();
+        let ready = |findings| {
+            let status = status(&seen(centre()), &Outcome::Found(findings), now);
+            conditions::find(&status.conditions, "Ready").cloned().unwrap()
+        };
+        assert_eq!(ready(findings(now, Finding::Proven, &[])).reason, "StoreProven");
+        let odd = ready(findings(now, Finding::Refuted, &[]));
+        assert_eq!((odd.status.as_str(), odd.reason.as_str()), ("True", "StoreUsable"));
+        assert!(odd.message.ends_with("no vote in a takeover"), "{}", odd.message);
+    }
+
+    #[test]
+    fn keys_that_would_be_lost_are_told() {
+        let now = Timestamp::from_second(1_000_000).unwrap();
+        let kept = [
+            ("control", Finding::Refuted),
+            ("longName", Finding::Absent),
+            ("nested", Finding::Absent),
+            ("plus", Finding::Proven),
+            ("percent", Finding::Unknown),
+        ];
+        let message = judge(&findings(now, Finding::Proven, &kept)).message;
+        assert!(
+            message.ends_with(
+                "it changes keys of the kinds control; it refuses keys of the kinds longName, nested"
+            ),
+            "{message}"
+        );
     }
 }

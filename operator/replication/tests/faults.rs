@@ -151,7 +151,8 @@ fn change(source: &MemoryStore, order: &Mutex<BTreeMap<(String, String), u64>>, 
     // Listings tell moments in seconds: what was overwritten with the same content within one can't be told apart.
     let shown = if object_is_empty { 0 } else { number };
     let object = object.header("x-amz-meta-number", &shown.to_string()).header("content-type", "text/x-test");
-    let object = if random.u8(..4) == 0 { object.tag("a key", "värde=&") } else { object };
+    let object =
+        if !object_is_empty && random.u8(..4) == 0 { object.tag("a key", "värde=&") } else { object };
     let etag = source.put_object(BUCKET, key, object).etag.clone();
     order.lock().unwrap().insert((key.to_owned(), etag), number);
 }

@@ -96,7 +96,7 @@ impl Copier {
                 Ok(copied) => return Ok(copied),
                 Err(Setback::Changed) => {
                     let Some(now) = self.look(&self.source, &wanted.key).await? else {
-                        return Ok(Copied::Gone);
+                        return self.gone(&wanted.key);
                     };
                     wanted.seen = now;
                     last = Some(busy(&self.source, &wanted.key));
@@ -107,7 +107,7 @@ impl Copier {
                     if let Some(there) = there.as_ref().filter(|there| is_copy(&wanted.seen, there)) {
                         return Ok(whole(&wanted, there.clone(), Proof::ETag));
                     }
-                    wanted.condition = there.map_or(Condition::Absent, |there| Condition::Is(there.etag));
+                    wanted.condition = self.other_condition(&wanted, there)?;
                     last = Some(busy(&self.destination, &wanted.key));
                 }
                 Err(Setback::Failed(error)) if error.is_transient() => {
@@ -124,6 +124,41 @@ impl Copier {
             }
         }
         Err(last.unwrap_or_else(|| busy(&self.source, &wanted.key)))
+    }
+
+    /// Listed, and not there.
+    fn gone(&self, key: &str) -> Result<Copied, StoreError> {
+        if key.contains(char::REPLACEMENT_CHARACTER) {
+            let from = &self.source;
+            return Err(StoreError::Other {
+                what: format!("{}/{}", from.bucket, from.key(key)),
+                detail: format!(
+                    "{} lists a key that it can't write in XML, and does not encode it; rename it at the source",
+                    from.wire.endpoint()
+                ),
+            });
+        }
+        Ok(Copied::Gone)
+    }
+
+    /// On what to write after the condition did not hold, when this is there.
+    fn other_condition(&self, wanted: &Wanted, there: Option<Seen>) -> Result<Condition, StoreError> {
+        let Some(there) = there else { return Ok(Condition::Absent) };
+        if wanted.condition == Condition::Is(there.etag.clone()) {
+            // It does hold. This store gets conditions wrong, and is written to without.
+            self.knows.conditions.store(false, Ordering::Relaxed);
+        }
+        if wanted.condition == Condition::Absent && is_path(&wanted.key) {
+            let to = &self.destination;
+            return Err(StoreError::Other {
+                what: format!("{}/{}", to.bucket, to.key(&wanted.key)),
+                detail: format!(
+                    "is not listed at {} and yet is there: it takes this key for that of another object; rename it at the source",
+                    to.wire.endpoint()
+                ),
+            });
+        }
+        Ok(Condition::Is(there.etag))
     }
 
     /// Size and `ETag` of what is there now.
@@ -280,6 +315,11 @@ impl Copier {
         let found = side.wire.get(&side.bucket, &at, only).await?;
         side.wire.digest(&side.bucket, &at, found).await
     }
+}
+
+/// Whether a store that keeps objects as files may take a key for that of another object.
+fn is_path(key: &str) -> bool {
+    key.split('/').rev().skip(1).any(str::is_empty) || key.split('/').any(|name| matches!(name, "." | ".."))
 }
 
 /// The same content, as far as digests of both stores tell.

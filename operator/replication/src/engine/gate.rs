@@ -37,8 +37,6 @@ pub(super) struct Permit {
     gate: Gate,
     held: Option<OwnedSemaphorePermit>,
     begun: Instant,
-    /// Others were waiting.
-    crowded: bool,
 }
 
 impl Gate {
@@ -51,10 +49,9 @@ impl Gate {
     }
 
     pub(super) async fn enter(&self) -> Permit {
-        let crowded = self.permits.available_permits() == 0;
         // It is never closed.
         let held = self.permits.clone().acquire_owned().await.ok();
-        Permit { gate: self.clone(), held, begun: Instant::now(), crowded }
+        Permit { gate: self.clone(), held, begun: Instant::now() }
     }
 
     /// A store answered that it is too much, or not at all.
@@ -77,13 +74,15 @@ impl Gate {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).limit
     }
 
-    fn left(&self, permit: OwnedSemaphorePermit, took: Option<Duration>, crowded: bool) {
+    fn left(&self, permit: OwnedSemaphorePermit, took: Option<Duration>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.owed > 0 {
             state.owed -= 1;
             permit.forget();
             return;
         }
+        // All are in use, this one too: there is more to do than is let in.
+        let crowded = self.permits.available_permits() == 0;
         drop(permit);
         let Some(took) = took else { return };
         let fastest = state.fastest.map_or(took, |fastest| fastest.min(took));
@@ -99,7 +98,7 @@ impl Permit {
     /// Done, and as fast as it could be: small objects tell how fast a link is, large ones how large they are.
     pub(super) fn leave(mut self, is_measure: bool) {
         if let Some(permit) = self.held.take() {
-            self.gate.left(permit, is_measure.then(|| self.begun.elapsed()), self.crowded);
+            self.gate.left(permit, is_measure.then(|| self.begun.elapsed()));
         }
     }
 }
@@ -107,7 +106,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(permit) = self.held.take() {
-            self.gate.left(permit, None, false);
+            self.gate.left(permit, None);
         }
     }
 }

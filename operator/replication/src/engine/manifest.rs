@@ -6,6 +6,7 @@ use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -52,6 +53,8 @@ pub struct Manifest {
 }
 
 const VERSION: u32 = 1;
+/// Ends the name of what is still being written.
+const NEW: &str = ".new";
 
 impl Manifest {
     /// Opens it, or begins one.
@@ -231,6 +234,7 @@ impl Reader {
             Place::Folder(folder) => match fs::read_dir(folder.join(below)) {
                 Ok(entries) => Ok(entries
                     .filter_map(|entry| Some(format!("{below}{}", entry.ok()?.file_name().to_str()?)))
+                    .filter(|name| !name.ends_with(NEW))
                     .collect()),
                 Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
                 Err(error) => Err(io(&folder.join(below), &error)),
@@ -330,10 +334,13 @@ fn read(path: &Path) -> Result<Option<Bytes>, StoreError> {
     }
 }
 
+static COUNT: AtomicU64 = AtomicU64::new(0);
+
 /// Either the old content or the new is there, whatever happens. Never both.
 fn replace(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
     let path = folder.join(name);
-    let beside = path.with_extension("new");
+    // Unlike any other that is being written: what was killed may not have ended yet.
+    let beside = path.with_extension(format!("{}{NEW}", COUNT.fetch_add(1, Ordering::Relaxed)));
     let written = File::create(&beside).and_then(|mut file| {
         file.write_all(bytes)?;
         file.sync_data()

@@ -127,7 +127,8 @@ fn longest(folder: &str, last: &str) -> String {
 }
 
 pub(super) async fn odd_keys(trial: &Trial<'_>) -> BTreeMap<OddKey, Ability> {
-    let tried = OddKey::ALL.map(|kind| async move { (kind, kept(trial, kind).await) });
+    // On the heap: a call is a large thing, and fifteen times two side by side are more than a thread's stack.
+    let tried = OddKey::ALL.iter().map(|&kind| Box::pin(async move { (kind, kept(trial, kind).await) }));
     join_all(tried).await.into_iter().collect()
 }
 

@@ -148,17 +148,25 @@ pub async fn probe(store: &Store, bucket: &str, prefix: &str, nonce: &str) -> Re
 
 /// All at once: over a long line each of the many small calls costs its way there and back.
 async fn try_all(trial: &Trial<'_>) -> Result<Probe, StoreError> {
-    let needed = async {
+    // On the heap, for the sake of the stacks of threads: a call is a large thing.
+    let needed = Box::pin(async {
         tokio::try_join!(writes::conditional(trial), content::sha256(trial), bucket::versioning(trial))
-    };
+    });
+    let contents = Box::pin(async { tokio::join!(content::crc64nvme(trial), content::md5_etag(trial)) });
+    let kept = Box::pin(async {
+        tokio::join!(headers::metadata(trial), headers::headers(trial), headers::tags(trial))
+    });
+    let more = Box::pin(async {
+        tokio::join!(writes::overwrites(trial), bucket::object_lock(trial), bucket::server(trial))
+    });
     let (needed, contents, (list_order, start_after), parts, odd_keys, kept, more) = tokio::join!(
         needed,
-        async { tokio::join!(content::crc64nvme(trial), content::md5_etag(trial)) },
-        listing::order(trial),
-        parts::parts(trial),
+        contents,
+        Box::pin(listing::order(trial)),
+        Box::pin(parts::parts(trial)),
         keys::odd_keys(trial),
-        async { tokio::join!(headers::metadata(trial), headers::headers(trial), headers::tags(trial)) },
-        async { tokio::join!(writes::overwrites(trial), bucket::object_lock(trial), bucket::server(trial)) },
+        kept,
+        more,
     );
     let (conditional_writes, checksums, versioning) = needed?;
     let (crc64nvme, md5_etags) = contents;

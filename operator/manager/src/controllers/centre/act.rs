@@ -45,9 +45,22 @@ fn findings(probe: &Probe) -> StoreFindings {
     };
     StoreFindings {
         conditional_writes: finding(probe.conditional_writes),
+        conditional_overwrites: finding(probe.conditional_overwrites),
         checksums: finding(probe.checksums),
+        crc64nvme: finding(probe.crc64nvme),
+        md5_etags: finding(probe.md5_etags),
+        part_etags: finding(probe.part_etags),
+        part_reads: finding(probe.part_reads),
+        uneven_parts: finding(probe.uneven_parts),
+        small_parts: finding(probe.small_parts),
         versioning: finding(probe.versioning),
         object_lock: finding(probe.object_lock),
+        list_order: finding(probe.list_order),
+        start_after: finding(probe.start_after),
+        odd_keys: probe.odd_keys.iter().map(|(kind, kept)| (kind.name().into(), finding(*kept))).collect(),
+        unicode_metadata: finding(probe.unicode_metadata),
+        headers: finding(probe.headers),
+        tags: finding(probe.tags),
         server: probe.server.clone(),
         checked_at: Time(Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default()),
     }

@@ -1,6 +1,8 @@
-//! What the lab is made of: Debian packages, and binaries built from Go modules into a cache. There each is named by
+//! What the lab is made of: Debian packages, and binaries built from Go modules and crates into a cache. There each is named by
 //! the content of its own recipe, so that a fresh clone with the same recipes builds nothing, and a new program does
 //! not build the others anew. What a lab runs is a folder of links to them.
+
+mod make;
 
 use std::fs;
 use std::io::ErrorKind;
@@ -13,8 +15,6 @@ use sha2::{Digest, Sha256};
 
 use super::command::{output, run};
 use super::progress::Progress;
-
-const KUBERNETES: &str = "v1.36.3";
 
 /// Commands built inside a module of ours, where several must agree on versions.
 const MODULES: [(&str, &[(&str, &str)]); 4] = [
@@ -52,6 +52,12 @@ const TOOLS: [(&str, &str); 6] = [
 const UNPACKED: [(&str, &str, &str); 2] =
     [("prometheus", "prometheus", "usr/bin/prometheus"), ("promtool", "prometheus", "usr/bin/promtool")];
 
+/// Commands that are crates of their own, with the features that they are built with.
+const CRATES: [(&str, &str, &str); 1] = [("garage", "garage@2.5.0", "bundled-libs,lmdb")];
+
+/// Folders of programs that need each other, and libraries, out of Debian packages: unpacked with what they depend on.
+const TREES: [(&str, &str); 1] = [("ceph", "radosgw ceph-mon ceph-osd ceph-base ceph-common")];
+
 /// Programs that come from Debian, with their packages.
 const PACKAGES: [(&str, &str); 9] = [
     ("runc", "runc"),
@@ -85,6 +91,10 @@ enum Origin {
     Tool,
     /// A Debian package, at this path in it.
     Debian(&'static str),
+    /// A crate, with these features.
+    Crate(&'static str),
+    /// All of several Debian packages.
+    Tree,
 }
 
 impl Binaries {
@@ -186,22 +196,38 @@ pub fn ensure_packages(progress: &Progress) -> Result<()> {
 /// # Errors
 /// With the compiler's own words.
 pub fn ensure_binaries(progress: &Progress) -> Result<Binaries> {
-    let recipes = recipes()?;
-    let binaries = Binaries::of(&recipes)?;
+    ensure(&recipes()?, progress)
+}
+
+/// Builds S3 servers of several makes, which only some stories start: others need not wait for them.
+///
+/// # Errors
+/// With the compiler's own words.
+pub fn ensure_stores(progress: &Progress) -> Result<Binaries> {
+    ensure(&store_recipes()?, progress)
+}
+
+fn ensure(recipes: &[Recipe], progress: &Progress) -> Result<Binaries> {
+    let binaries = Binaries::of(recipes)?;
     let programs = cache_folder()?.join("programs");
     fs::create_dir_all(&binaries.0)?;
     let start = Instant::now();
-    for recipe in &recipes {
+    for recipe in recipes {
         let link = binaries.path(recipe.name);
         if link.exists() {
             continue;
         }
         let program = programs.join(recipe.name).join(&recipe.hash);
         if !program.exists() {
-            progress.step(&format!("building {} (once)", recipe.name), || build(recipe, &program))?;
+            progress.step(&format!("building {} (once)", recipe.name), || make::build(recipe, &program))?;
         }
-        // Hard, so that a program that runs is seen under the name by which it was started.
-        match fs::hard_link(&program, &link) {
+        let linked = if program.is_dir() {
+            std::os::unix::fs::symlink(&program, &link)
+        } else {
+            // Hard, so that a program that runs is seen under the name by which it was started.
+            fs::hard_link(&program, &link)
+        };
+        match linked {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => {
                 return Err(error).with_context(|| link.display().to_string());
             }
@@ -212,60 +238,6 @@ pub fn ensure_binaries(progress: &Progress) -> Result<Binaries> {
         progress.note(&format!("everything is built, in {} s", start.elapsed().as_secs()));
     }
     Ok(binaries)
-}
-
-fn go(folder: &Path) -> Command {
-    let mut command = Command::new("go");
-    // Static, so that they run in an image from scratch, and the same wherever they are built.
-    command.current_dir(folder).env("CGO_ENABLED", "0").env("GOFLAGS", "-buildvcs=false -trimpath");
-    command
-}
-
-/// Builds beside the place where it is to be, so that a half of a program is never taken for one.
-fn build(recipe: &Recipe, program: &Path) -> Result<()> {
-    let unfinished = program.with_extension(format!("unfinished-{}", std::process::id()));
-    fs::create_dir_all(&unfinished)?;
-    let built = unfinished.join(recipe.name);
-    match recipe.origin {
-        Origin::Module(module) => output(
-            go(&sources().join(module))
-                .args(["build", "-ldflags", &versioned(), "-o"])
-                .arg(&built)
-                .arg(recipe.package),
-        )
-        .map(drop),
-        Origin::Tool => output(go(&sources()).env("GOBIN", &unfinished).args([
-            "install",
-            "-ldflags",
-            "-s -w",
-            recipe.package,
-        ]))
-        .map(drop),
-        Origin::Debian(path) => unpack(recipe.package, path, &unfinished, &built),
-    }?;
-    fs::rename(built, program)?;
-    Ok(fs::remove_dir_all(unfinished)?)
-}
-
-/// Fetches a Debian package and takes one file out of it.
-fn unpack(package: &str, path: &str, folder: &Path, to: &Path) -> Result<()> {
-    let fetch = || output(Command::new("apt-get").current_dir(folder).args(["download", "-q", package]));
-    if fetch().is_err() {
-        output(Command::new("apt-get").args(["update", "-q"]))?;
-        fetch()?;
-    }
-    let is_package = |entry: &fs::DirEntry| entry.path().extension().is_some_and(|e| e == "deb");
-    let archive =
-        fs::read_dir(folder)?.filter_map(Result::ok).find(is_package).context("apt fetched nothing")?;
-    let all = folder.join("all");
-    output(Command::new("dpkg-deb").arg("-x").arg(archive.path()).arg(&all))?;
-    Ok(fs::rename(all.join(path), to)?)
-}
-
-/// kubectl and Helm refuse a server that does not know its own version.
-fn versioned() -> String {
-    let version = "k8s.io/component-base/version";
-    format!("-s -w -X {version}.gitVersion={KUBERNETES} -X {version}.gitMajor=1 -X {version}.gitMinor=36")
 }
 
 /// The Go modules of the lab, in this repository.
@@ -280,22 +252,39 @@ fn recipes() -> Result<Vec<Recipe>> {
     for (module, commands) in MODULES {
         let mut folder = Sha256::new();
         folder.update(&go);
-        folder.update(versioned());
+        folder.update(make::versioned());
         hash_folder(&sources().join(module), &mut folder)?;
         for (name, package) in commands {
             let hash = short(folder.clone().chain_update(package));
             recipes.push(Recipe { name, package, origin: Origin::Module(module), hash });
         }
     }
-    for (name, package) in TOOLS {
-        let hash = short(Sha256::new_with_prefix(&go).chain_update(package));
-        recipes.push(Recipe { name, package, origin: Origin::Tool, hash });
-    }
+    recipes.extend(TOOLS.map(|tool| tool_recipe(tool, &go)));
     for (name, package, path) in UNPACKED {
         let hash = short(Sha256::new_with_prefix("debian ").chain_update(package));
         recipes.push(Recipe { name, package, origin: Origin::Debian(path), hash });
     }
     Ok(recipes)
+}
+
+fn tool_recipe((name, package): (&'static str, &'static str), go: &str) -> Recipe {
+    let hash = short(Sha256::new_with_prefix(go).chain_update(package));
+    Recipe { name, package, origin: Origin::Tool, hash }
+}
+
+/// The gateway of every centre, and servers that differ from it.
+fn store_recipes() -> Result<Vec<Recipe>> {
+    let go = run("go", &["env", "GOVERSION", "GOARCH"])?;
+    let gateway = TOOLS.into_iter().filter(|(name, _)| *name == super::store::COMPONENT);
+    let crates = CRATES.map(|(name, package, features)| {
+        let hash = Sha256::new_with_prefix("crate ").chain_update(package).chain_update(features);
+        Recipe { name, package, origin: Origin::Crate(features), hash: short(hash) }
+    });
+    let trees = TREES.map(|(name, package)| {
+        let hash = short(Sha256::new_with_prefix("debian ").chain_update(package));
+        Recipe { name, package, origin: Origin::Tree, hash }
+    });
+    Ok(gateway.map(|tool| tool_recipe(tool, &go)).chain(crates).chain(trees).collect())
 }
 
 fn short(hash: Sha256) -> String {
