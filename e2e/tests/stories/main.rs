@@ -21,6 +21,7 @@ mod one_cluster;
 mod policies;
 mod power;
 mod recovery;
+mod replicate;
 mod scale;
 mod schema;
 mod stores;

@@ -47,11 +47,11 @@ const KNOWN: [(&str, &str); 17] = [
 ];
 
 /// A lab of its own, without clusters. Gone with the story, however it ends.
-struct OwnLab(String);
+pub struct OwnLab(pub String);
 
 impl OwnLab {
     /// A run that was killed may have left one, whose stores in memory have forgotten everything.
-    fn anew() -> Result<Self> {
+    pub fn anew() -> Result<Self> {
         let name = format!("{}-stores", lab_name());
         Lab::down(&name)?;
         Ok(Self(name))
@@ -117,7 +117,7 @@ async fn try_out(server: &Server, versioned: bool) -> Result<BTreeMap<String, Ab
     Ok(words(&found))
 }
 
-fn aws_config(server: &Server) -> aws_sdk_s3::Config {
+pub fn aws_config(server: &Server) -> aws_sdk_s3::Config {
     use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
     let account = &server.account;
     let keys = Credentials::new(&account.access_key_id, &account.secret_access_key, None, None, "story");
