@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
+use aws_sdk_s3::types::{BucketVersioningStatus, Tag, Tagging, VersioningConfiguration};
 use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::{Store, StoreError};
@@ -83,6 +83,23 @@ impl Store {
             Err(StoreError::NotFound { .. } | StoreError::Unsupported { .. }) => Ok(BTreeMap::new()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Gives a bucket these tags, and no others.
+    pub async fn put_bucket_tags(
+        &self,
+        bucket: &str,
+        tags: &BTreeMap<String, String>,
+    ) -> Result<(), StoreError> {
+        let malformed = |e: aws_sdk_s3::error::BuildError| StoreError::Other {
+            what: format!("tags of bucket {bucket:?}"),
+            detail: e.to_string(),
+        };
+        let tags = tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build());
+        let tags = tags.collect::<Result<Vec<_>, _>>().map_err(malformed)?;
+        let tags = Tagging::builder().set_tag_set(Some(tags)).build().map_err(malformed)?;
+        let sent = self.client().put_bucket_tagging().bucket(bucket).tagging(tags).send().await;
+        sent.map(drop).map_err(|e| self.target(bucket, "").sort(&e))
     }
 
     /// Deletes a bucket with everything in it, all versions and delete markers. That there is none is success.

@@ -53,15 +53,19 @@ struct World {
     tells: bool,
 }
 
-fn side(store: &MemoryStore) -> Side {
-    let config = StoreConfig {
+fn config(store: &MemoryStore) -> StoreConfig {
+    StoreConfig {
         endpoint: store.endpoint(),
         region: "us-east-1".into(),
         ca_pem: None,
         access_key_id: KEY.into(),
         secret_access_key: "secret".into(),
         session_token: None,
-    };
+    }
+}
+
+fn side(store: &MemoryStore) -> Side {
+    let config = config(store);
     let patience = Patience { silence: Duration::from_millis(150), pause: Duration::from_millis(2) };
     Side::new(Wire::with_patience(&config, patience).unwrap(), BUCKET, "")
 }
@@ -466,4 +470,35 @@ async fn one_run_at_a_time_has_a_manifest() {
     let (first, second) = tokio::join!(world.run(&options), world.run(&options));
     let refused = first.err().or(second.err()).unwrap().to_string();
     assert!(refused.contains("held by another run"), "{refused}");
+}
+
+/// A store that speaks TLS is reached with the certificate that its description names, and not without.
+#[tokio::test]
+async fn certificates_of_the_description_are_trusted_and_no_others() {
+    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let made = rcgen::generate_simple_self_signed(names).unwrap();
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let provider = rustls::crypto::ring::default_provider();
+    let tls = rustls::ServerConfig::builder_with_provider(provider.into())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key.into())
+        .unwrap();
+    let source = MemoryStore::start(Kind { tls: Some(Arc::new(tls)), ..Kind::default() }).await.unwrap();
+    let target = MemoryStore::start(Kind::default()).await.unwrap();
+    for store in [&source, &target] {
+        store.create_bucket(BUCKET, BucketOptions::default());
+    }
+    source.put(BUCKET, "k", b"secret on its way".to_vec());
+    let run = async |ca_pem: Option<String>| {
+        let config = StoreConfig { ca_pem, ..config(&source) };
+        let patience = Patience { silence: Duration::from_secs(5), pause: Duration::from_millis(1) };
+        let from = Side::new(Wire::with_patience(&config, patience).unwrap(), BUCKET, "");
+        let options = Options { adopt: true, ..Options::default() };
+        engine::replicate(&from, &side(&target), Place::Nowhere, &options, &Arc::default()).await
+    };
+    let refused = run(None).await.unwrap_err().to_string();
+    assert!(refused.contains("certificate"), "{refused}");
+    assert_eq!(run(Some(made.cert.pem())).await.unwrap().copied, 1);
 }
