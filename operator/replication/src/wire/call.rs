@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::timeout;
 
@@ -74,6 +74,12 @@ impl Wire {
             StoreError::Other { what: format!("{}/{}", call.bucket, call.key), detail: e.to_string() }
         })?;
         *request.headers_mut() = call.headers;
+        // hyper leaves it out where there is no body, and some stores insist on it.
+        if matches!(*request.method(), Method::PUT | Method::POST)
+            && request.body().size_hint().exact() == Some(0)
+        {
+            request.headers_mut().insert(http::header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
         let request = self.signed(request)?;
         let answer = self.answer(request, patience, target).await?;
         if answer.status().is_success() {
