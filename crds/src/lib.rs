@@ -5,6 +5,7 @@
 
 pub mod approval;
 pub mod backup_policy;
+pub mod bucket_replication;
 pub mod centre;
 pub mod cloud;
 pub mod department;
@@ -18,6 +19,7 @@ pub mod utilisation_report;
 
 pub use approval::{Approval, ApprovalSpec};
 pub use backup_policy::{BackupPolicy, BackupPolicySpec, BackupPolicyStatus};
+pub use bucket_replication::{BucketReplication, BucketReplicationSpec, BucketReplicationStatus};
 pub use centre::{Centre, CentreSpec, CentreStatus};
 pub use cloud::{Cloud, CloudSpec, CloudStatus};
 pub use department::{Department, DepartmentSpec, DepartmentStatus};
@@ -52,6 +54,7 @@ pub fn all() -> Vec<CustomResourceDefinition> {
         Cloud::crd(),
         BackupPolicy::crd(),
         RecoveryPoint::crd(),
+        BucketReplication::crd(),
         DisasterRecoveryDrill::crd(),
     ]
 }

@@ -41,6 +41,23 @@ pub(crate) fn read<'de, D: Deserializer<'de>>(from: D) -> Result<Quantities, D::
     Ok(map.into_iter().map(|(name, amount)| (name, Quantity(amount.0))).collect())
 }
 
+/// An amount of bytes: at least one, at most an exbi.
+pub(crate) fn bytes(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "x-kubernetes-int-or-string": true,
+        "maxLength": 32,
+        "x-kubernetes-validations": [
+            {"rule": "isQuantity(string(self)) && quantity(string(self)).compareTo(quantity('1')) >= 0 && quantity(string(self)).compareTo(quantity('1Ei')) <= 0",
+             "message": "is no amount of bytes; write it like 500, 4Ki or 20Mi"}
+        ]
+    })
+}
+
+/// As [`read`], for one amount.
+pub(crate) fn read_one<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Quantity>, D::Error> {
+    Ok(Option::<Amount>::deserialize(from)?.map(|amount| Quantity(amount.0)))
+}
+
 #[derive(Serialize)]
 struct Amount(String);
 

@@ -64,6 +64,9 @@ fn members_have_their_department_and_no_other() -> Result<()> {
         (&admin, vec!["create", "deployments", "-n", &home], true),
         (&admin, vec!["create", "backuppolicies.tripod.cloud", "-n", &home], true),
         (&admin, vec!["create", "disasterrecoverydrills.tripod.cloud", "-n", &home], true),
+        (&admin, vec!["create", "bucketreplications.tripod.cloud", "-n", &home], true),
+        (&admin, vec!["patch", "bucketreplications.tripod.cloud/status", "-n", &home], false),
+        (&admin, vec!["create", "bucketreplications.tripod.cloud", "-n", &next], false),
         (&admin, vec!["create", "recoverypoints.tripod.cloud", "-n", &home], false),
         (&admin, vec!["patch", "recoverypoints.tripod.cloud/status", "-n", &home], false),
         (&admin, vec!["patch", "resourcequotas", "-n", &home], false),
@@ -79,6 +82,8 @@ fn members_have_their_department_and_no_other() -> Result<()> {
         (&viewer, vec!["get", "secrets", "-n", &home], false),
         (&viewer, vec!["create", "pods/exec", "-n", &home], false),
         (&viewer, vec!["create", "backuppolicies.tripod.cloud", "-n", &home], false),
+        (&viewer, vec!["get", "bucketreplications.tripod.cloud", "-n", &home], true),
+        (&viewer, vec!["create", "bucketreplications.tripod.cloud", "-n", &home], false),
     ] {
         ensure!(may(&kubectl, who, &what)? == expected, "{who:?}: {what:?} is not {expected}");
     }

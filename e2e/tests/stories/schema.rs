@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tripod_e2e::installation::repository;
+use tripod_e2e::kubectl::Kubectl;
 
 use crate::fixture::{installation, system};
 
@@ -89,7 +90,46 @@ fn what_is_wrong_in_itself_is_refused_with_its_field() -> Result<()> {
         ),
         (drill(json!({"centre": "remote"})), "spec.policy"),
     ];
-    for (manifest, words) in &cases {
+    refused(&kubectl, &cases)
+}
+
+#[test]
+fn a_replication_that_is_wrong_in_itself_is_refused() -> Result<()> {
+    system("health")?;
+    let replication = |change: fn(&mut Value)| {
+        let mut spec =
+            json!({"source": {"centre": "production", "bucket": "files"}, "targets": [{"centre": "remote"}]});
+        change(&mut spec);
+        object("BucketReplication", "x", &spec)
+    };
+    let cases = [
+        (replication(|s| s["source"]["bucket"] = json!("../Files")), "spec.source.bucket"),
+        (replication(|s| s["source"]["endpoint"] = json!("http://attacker")), "endpoint"),
+        (replication(|s| s["targets"] = json!([])), "spec.targets"),
+        (replication(|s| s["targets"] = json!([{"centre": "a"}, {"centre": "a"}])), "Duplicate value"),
+        (replication(|s| s["targets"] = json!([{"centre": "production"}])), "a target is the source"),
+        (
+            replication(|s| s["targets"] = json!([{"centre": "production", "bucket": "files"}])),
+            "a target is the source",
+        ),
+        (replication(|s| s["mode"] = json!("Sometimes")), "spec.mode"),
+        (replication(|s| s["mode"] = json!("Scheduled")), "spec.schedule"),
+        (replication(|s| s["schedule"] = json!("0 2 * * *")), "spec.schedule"),
+        (replication(|s| s["pollInterval"] = json!("5s")), "at least 10s"),
+        (replication(|s| s["rpo"] = json!("soon")), "spec.rpo"),
+        (replication(|s| s["deletes"] = json!({"policy": "All"})), "spec.deletes.policy"),
+        (replication(|s| s["bandwidth"] = json!("-1")), "no amount of bytes"),
+        (replication(|s| s["filter"] = json!({"maxSize": "much"})), "no amount of bytes"),
+    ];
+    refused(&installation()?.kubectl("production")?, &cases)?;
+    let numbers = replication(|s| s["filter"] = json!({"minSize": 1, "maxSize": "5Gi"}));
+    let words = ["create", "--dry-run=server", "--validate=strict", "-f", "-"];
+    installation()?.kubectl("production")?.with_input(&words, &numbers.to_string()).map(drop)
+}
+
+/// None is accepted, and each is told what is wrong.
+fn refused(kubectl: &Kubectl, cases: &[(Value, &str)]) -> Result<()> {
+    for (manifest, words) in cases {
         let what = format!("{manifest}");
         match kubectl.with_input(&["create", "--dry-run=server", "--validate=strict", "-f", "-"], &what) {
             Ok(_) => anyhow::bail!("accepted: {what}"),

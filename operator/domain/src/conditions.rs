@@ -35,6 +35,18 @@ pub fn set(
     now: Timestamp,
 ) {
     let status = if verdict.holds { "True" } else { "False" };
+    set_as(list, kind, status, (&verdict.reason, &verdict.message), generation, now);
+}
+
+/// As [`set`], where it may also be `Unknown`: the reason and the message of a status.
+pub fn set_as(
+    list: &mut Vec<Condition>,
+    kind: &str,
+    status: &str,
+    (reason, message): (&str, &str),
+    generation: Option<i64>,
+    now: Timestamp,
+) {
     let since = list.iter().find(|c| c.type_ == kind && c.status == status).map_or_else(
         || Time(Timestamp::from_second(now.as_second()).unwrap_or(now)),
         |c| c.last_transition_time.clone(),
@@ -42,8 +54,8 @@ pub fn set(
     let condition = Condition {
         type_: kind.to_owned(),
         status: status.to_owned(),
-        reason: verdict.reason.clone(),
-        message: verdict.message.clone(),
+        reason: reason.to_owned(),
+        message: message.to_owned(),
         observed_generation: generation,
         last_transition_time: since,
     };

@@ -6,6 +6,7 @@ pub mod approvals;
 pub mod assessment;
 pub mod backup_policy;
 pub mod bilingual;
+pub mod bucket_replication;
 pub mod centre;
 pub mod cloud;
 pub mod conditions;

@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tripod_crds::{Cloud, RequestClass, SupervisionPolicy, UtilisationReport};
 
+use crate::controllers::bucket_replication::RunsOfAll;
 use crate::stores::Stores;
 use crate::telemetry::metrics::Metrics;
 use crate::tenancy::Tenancy;
@@ -48,6 +49,8 @@ pub struct Ctx {
     /// The reports over the window, one in each namespace.
     pub windows: Store<UtilisationReport>,
     pub supervision: Store<SupervisionPolicy>,
+    /// Runs of replications, under way and ended.
+    pub runs: Arc<RunsOfAll>,
 }
 
 /// A failed pass. It is shown, counted, and tried again later.

@@ -18,6 +18,7 @@ use tripod_crds::{Cloud, Department, RequestClass, ResourceRequest, SupervisionP
 
 use crate::context::Ctx;
 use crate::controllers;
+use crate::controllers::bucket_replication::RunsOfAll;
 use crate::gateway::{self, KubeGatekeeper, certificate};
 use crate::leader::Candidate;
 use crate::stores::Stores;
@@ -148,6 +149,7 @@ fn assemble(
         gateway_ca: gateway.ca,
         image: arguments.image.clone(),
         metrics: metrics.clone(),
+        runs: Arc::new(RunsOfAll::new(metrics.clone())),
         client,
         centre,
         namespace,
@@ -258,7 +260,7 @@ async fn run_controllers(ctx: Arc<Ctx>, feeds: Feeds) {
         Box::pin(windows::watch(ctx.clone(), feeds.windows)),
         Box::pin(sampler),
     ]);
-    let all: [BoxFuture<'static, ()>; 8] = [
+    let all: [BoxFuture<'static, ()>; 9] = [
         Box::pin(tenancy),
         Box::pin(controllers::cloud::run(ctx.clone(), clouds, ctx.clouds.clone())),
         Box::pin(controllers::supervision_policy::run(ctx.clone(), policies, ctx.supervision.clone())),
@@ -266,6 +268,7 @@ async fn run_controllers(ctx: Arc<Ctx>, feeds: Feeds) {
         Box::pin(controllers::backup_policy::run(ctx.clone())),
         Box::pin(controllers::recovery_point::run(ctx.clone())),
         Box::pin(controllers::pull::run(ctx.clone())),
+        Box::pin(controllers::bucket_replication::run(ctx.clone())),
         Box::pin(controllers::disaster_recovery_drill::run(ctx)),
     ];
     tokio::select! {

@@ -1,6 +1,8 @@
 //! From a Centre and the Secrets of the operator's own namespace to access: to stores, vaults and repositories.
 //! Every error names the field it comes from and what to do.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, Config, ResourceExt};
 use tripod_crds::Centre;
@@ -27,7 +29,7 @@ pub enum StoreAccess {
 }
 
 /// Tag of a department's bucket: the namespace of the system that it belongs to.
-const SYSTEM_TAG: &str = "tripod.cloud/system";
+pub const SYSTEM_TAG: &str = "tripod.cloud/system";
 
 /// Gives access.
 #[derive(Clone)]
@@ -57,6 +59,14 @@ impl Stores {
     /// # Errors
     /// Names the field of the Centre, and the Secret.
     pub async fn open(&self, centre: &Centre) -> Result<Store, StoreAccess> {
+        Ok(Store::connect(&self.config(centre).await?)?)
+    }
+
+    /// What [`Self::open`] connects with.
+    ///
+    /// # Errors
+    /// Names the field of the Centre, and the Secret.
+    pub async fn config(&self, centre: &Centre) -> Result<StoreConfig, StoreAccess> {
         let store = &centre.spec.store;
         let (field, reference) = if centre.is_served_by(&self.centre) {
             ("spec.store.credentialsSecretRef", Some(&store.credentials_secret_ref))
@@ -72,14 +82,14 @@ impl Stores {
         };
         let (access_key_id, secret_access_key) =
             self.credentials(&centre.name_any(), field, reference).await?;
-        Ok(Store::connect(&StoreConfig {
+        Ok(StoreConfig {
             endpoint: store.endpoint.clone(),
             region: store.region.clone(),
             ca_pem: store.ca_bundle.clone(),
             access_key_id,
             secret_access_key,
             session_token: None,
-        })?)
+        })
     }
 
     async fn credentials(
@@ -171,7 +181,18 @@ impl Stores {
     /// # Errors
     /// When it is not, with what its owner has to do; and those of the store.
     pub async fn owned_bucket(store: &Store, bucket: &str, system: &str) -> Result<(), StoreAccess> {
-        let tags = store.bucket_tags(bucket).await?;
+        Self::owned_by_tags(&store.bucket_tags(bucket).await?, bucket, system)
+    }
+
+    /// As [`Self::owned_bucket`], for tags that were read.
+    ///
+    /// # Errors
+    /// When the bucket is not the system's, with what its owner has to do.
+    pub fn owned_by_tags(
+        tags: &BTreeMap<String, String>,
+        bucket: &str,
+        system: &str,
+    ) -> Result<(), StoreAccess> {
         if tags.get(SYSTEM_TAG).is_some_and(|owner| owner == system) {
             return Ok(());
         }

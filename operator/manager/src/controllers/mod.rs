@@ -1,6 +1,7 @@
 //! All controllers, and the one way in which each is driven: bounded, counted, backed off an object at a time.
 
 pub mod backup_policy;
+pub mod bucket_replication;
 pub mod centre;
 pub mod cloud;
 pub mod department;

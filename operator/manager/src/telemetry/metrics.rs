@@ -62,6 +62,57 @@ struct Direction {
     work: &'static str,
 }
 
+/// One target of a replication.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
+pub struct Replicated {
+    pub namespace: String,
+    pub name: String,
+    /// Names of centres.
+    pub source: String,
+    pub target: String,
+}
+
+/// How a target stands. What is unknown has no series.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Standings {
+    pub lag: Option<i64>,
+    pub objects: Option<i64>,
+    pub bytes: Option<i64>,
+    pub complete_at: Option<i64>,
+    pub objective: Option<i64>,
+}
+
+#[derive(Debug, Default)]
+struct Replications {
+    lag: Family<Replicated, Gauge>,
+    objects: Family<Replicated, Gauge>,
+    bytes: Family<Replicated, Gauge>,
+    complete_at: Family<Replicated, Gauge>,
+    objective: Family<Replicated, Gauge>,
+    drifted: Family<Replicated, Counter>,
+    copied: Family<Replicated, Counter>,
+}
+
+impl Replications {
+    fn register(&self, registry: &mut Registry) {
+        let help = "Age of the oldest object that a target lacked when it was looked at last";
+        registry.register_with_unit("replication_lag", help, Unit::Seconds, self.lag.clone());
+        let help = "Objects known to be missing at a target";
+        registry.register("replication_pending_objects", help, self.objects.clone());
+        let help = "Bytes of objects known to be missing at a target";
+        registry.register_with_unit("replication_pending", help, Unit::Bytes, self.bytes.clone());
+        let help = "When the last run ended that left nothing";
+        let name = "replication_last_complete_timestamp";
+        registry.register_with_unit(name, help, Unit::Seconds, self.complete_at.clone());
+        let help = "How old the oldest object may be that a target lacks";
+        registry.register_with_unit("replication_objective", help, Unit::Seconds, self.objective.clone());
+        let help = "Objects that somebody else had changed at a target";
+        registry.register("replication_drifted_objects", help, self.drifted.clone());
+        let help = "Bytes copied to a target";
+        registry.register_with_unit("replication_copied", help, Unit::Bytes, self.copied.clone());
+    }
+}
+
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// By namespace, when its last drill ended, and whether it passed.
@@ -78,6 +129,7 @@ pub struct Metrics {
     verified_at: Family<Standing, Gauge>,
     objective: Family<Standing, Gauge>,
     moved: Family<Direction, Counter>,
+    replications: Replications,
     probed: Family<At, Gauge>,
     probed_at: Family<At, Gauge>,
     sampled_at: Family<From, Gauge>,
@@ -104,6 +156,7 @@ impl Default for Metrics {
             verified_at: Family::default(),
             objective: Family::default(),
             moved: Family::default(),
+            replications: Replications::default(),
             probed: Family::default(),
             probed_at: Family::default(),
             sampled_at: Family::default(),
@@ -145,6 +198,7 @@ impl Metrics {
         registry.register_with_unit("recovery_point_objective", help, seconds(), self.objective.clone());
         let help = "Bytes copied into or verified in a vault";
         registry.register_with_unit("vault_moved", help, Unit::Bytes, self.moved.clone());
+        self.replications.register(&mut registry);
         let help = "1 where the last probe of a centre's store succeeded, 0 where it did not";
         registry.register("store_probe_success", help, self.probed.clone());
         let help = "When a centre's store was probed last";
@@ -254,6 +308,36 @@ impl Metrics {
         self.moved.get_or_create(&Direction { centre: centre.into(), work }).inc_by(bytes);
     }
 
+    /// How a target stands.
+    pub fn set_replication(&self, of: &Replicated, standings: Standings) {
+        let all = &self.replications;
+        for (family, value) in [
+            (&all.lag, standings.lag),
+            (&all.objects, standings.objects),
+            (&all.bytes, standings.bytes),
+            (&all.complete_at, standings.complete_at),
+            (&all.objective, standings.objective),
+        ] {
+            match value {
+                Some(value) => drop(family.get_or_create(of).set(value)),
+                None => drop(family.remove(of)),
+            }
+        }
+    }
+
+    /// Counts what was copied to a target, and what was put right there.
+    pub fn replicated(&self, of: &Replicated, bytes: u64, drifted: u64) {
+        self.replications.copied.get_or_create(of).inc_by(bytes);
+        self.replications.drifted.get_or_create(of).inc_by(drifted);
+    }
+
+    /// A target is a target no more.
+    pub fn forget_replication(&self, of: &Replicated) {
+        self.set_replication(of, Standings::default());
+        self.replications.copied.remove(of);
+        self.replications.drifted.remove(of);
+    }
+
     /// The exposition text.
     ///
     /// # Errors
@@ -283,6 +367,33 @@ mod tests {
         let text = metrics.expose().unwrap();
         assert!(!text.contains("health-web"));
         assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn a_target_that_is_gone_leaves_no_series() {
+        let metrics = Metrics::default();
+        let of = Replicated {
+            namespace: "health-web".into(),
+            name: "files".into(),
+            source: "production".into(),
+            target: "remote".into(),
+        };
+        metrics.set_replication(&of, Standings { lag: Some(0), bytes: Some(7), ..Standings::default() });
+        metrics.replicated(&of, 5, 1);
+        let text = metrics.expose().unwrap();
+        let labels = r#"{namespace="health-web",name="files",source="production",target="remote"}"#;
+        for (series, value) in [
+            ("lag_seconds", 0),
+            ("pending_bytes", 7),
+            ("copied_bytes_total", 5),
+            ("drifted_objects_total", 1),
+        ] {
+            let line = format!("tripod_replication_{series}{labels} {value}\n");
+            assert!(text.contains(&line), "{line} is not in:\n{text}");
+        }
+        assert!(!text.contains("tripod_replication_pending_objects{"));
+        metrics.forget_replication(&of);
+        assert!(!metrics.expose().unwrap().contains("health-web"));
     }
 
     #[test]

@@ -151,6 +151,7 @@ async fn bench(systems: i64) -> Bench {
         gateway_ca: String::new(),
         image: String::new(),
         metrics: Arc::new(Metrics::default()),
+        runs: Arc::new(crate::controllers::bucket_replication::RunsOfAll::new(Arc::default())),
         client,
         centre: "bench".into(),
         namespace,

@@ -71,3 +71,10 @@ pub fn replica(system: &str, bucket: &str) -> String {
 pub fn drill_report(system: &str, drill: &str, uid: &str) -> String {
     format!("drills/{system}/{drill}-{uid}.json")
 }
+
+/// What is known of a department's bucket that is replicated to the vault's centre; `of` tells its two buckets apart from
+/// others of the same object.
+#[must_use]
+pub fn replication(system: &str, name: &str, centre: &str, of: &str) -> String {
+    format!("replication/{system}/{name}/{centre}/{of}/")
+}

@@ -286,6 +286,11 @@ impl Copier {
         if is_copy(&wanted.seen, &there) {
             return Ok(whole(wanted, there, Proof::ETag));
         }
+        // Of what it has just written a store may say another ETag than in its listing, or none.
+        let there = self.look(&self.destination, &wanted.key).await?.ok_or(Setback::Replaced)?;
+        if is_copy(&wanted.seen, &there) {
+            return Ok(whole(wanted, there, Proof::ETag));
+        }
         let copy = self.read(&self.destination, &wanted.key, &there.etag).await.map_err(at_destination)?;
         let proved = match (&wanted.seen.etag, passed) {
             (ETag::Md5(expected), _) if copy.md5 == Some(*expected) => true,

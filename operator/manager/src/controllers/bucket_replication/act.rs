@@ -1,0 +1,26 @@
+//! Starts and stops runs.
+
+use std::sync::Arc;
+
+use tripod_crds::BucketReplication;
+use tripod_domain::bucket_replication::{Plan, Step, token};
+
+use super::runs::{Asked, key};
+use super::work;
+use crate::context::Ctx;
+
+pub(super) fn act(ctx: &Arc<Ctx>, object: &Arc<BucketReplication>, plan: &Plan) {
+    for target in &object.spec.targets {
+        let key = key(object, target);
+        match plan.steps.get(&target.centre) {
+            Some(Step::Start) => {
+                let asked = Asked { generation: object.metadata.generation, token: token(object).cloned() };
+                let (ctx, object, target) = (ctx.clone(), object.clone(), target.clone());
+                let runs = ctx.runs.clone();
+                runs.start(&key, asked, |turn| async move { work::run(&ctx, &object, &target, turn).await });
+            }
+            Some(Step::Stop) => ctx.runs.stop(&key),
+            Some(Step::Leave) | None => {}
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! The runs of all replications: a bounded number at once, each in a task of its own, with what it has done so far and how
+//! the last one ended. All of it is lost with the process; what has to last is in the manifests and in the status.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::task::AbortHandle;
+use tripod_crds::BucketReplication;
+use tripod_crds::bucket_replication::Target;
+use tripod_domain::bucket_replication::{self as domain, Current, Ended, Figures, Refusal, Runs};
+use tripod_replication::engine::{Counters, Report};
+
+use crate::telemetry::metrics::{Metrics, Replicated};
+
+/// Runs at once: each already uses as much of its link as helps.
+const AT_ONCE: usize = 2;
+
+/// One target of one object, and its two buckets: about others nothing is known.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    uid: String,
+    pub(super) namespace: String,
+    pub(super) name: String,
+    centre: String,
+    source_centre: String,
+    source: String,
+    bucket: String,
+}
+
+/// The key of a target.
+pub(super) fn key(object: &BucketReplication, target: &Target) -> Key {
+    let spec = &object.spec;
+    Key {
+        uid: object.uid().unwrap_or_default(),
+        namespace: object.namespace().unwrap_or_default(),
+        name: object.name_any(),
+        centre: target.centre.clone(),
+        source_centre: spec.source.centre.clone(),
+        source: spec.source.bucket.clone(),
+        bucket: domain::bucket(spec, target).to_owned(),
+    }
+}
+
+impl Key {
+    /// As metrics name it.
+    pub(super) fn labels(&self) -> Replicated {
+        Replicated {
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+            source: self.source_centre.clone(),
+            target: self.centre.clone(),
+        }
+    }
+}
+
+/// What a run was started for.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) generation: Option<i64>,
+    pub(super) token: Option<String>,
+}
+
+/// Given to a run, which waits for its turn and counts.
+pub(super) struct Turn {
+    all: Arc<RunsOfAll>,
+    pub(super) counters: Arc<Counters>,
+    started_at: Arc<OnceLock<Timestamp>>,
+}
+
+impl Turn {
+    /// Waits; what is returned is held while the work lasts.
+    pub(super) async fn wait(&self) -> Option<SemaphorePermit<'_>> {
+        let permit = self.all.places.acquire().await.ok();
+        let _ = self.started_at.set(Timestamp::now());
+        permit
+    }
+}
+
+/// Shared by all passes.
+#[derive(Debug)]
+pub struct RunsOfAll {
+    places: Semaphore,
+    metrics: Arc<Metrics>,
+    known: Mutex<HashMap<Key, Entry>>,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    task: Option<Task>,
+    last: Option<Ended>,
+}
+
+#[derive(Debug)]
+struct Task {
+    asked: Asked,
+    counters: Arc<Counters>,
+    started_at: Arc<OnceLock<Timestamp>>,
+    /// Bytes and drifted objects that metrics have counted.
+    counted: (u64, u64),
+    handle: AbortHandle,
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.handle.abort();
+    }
+}
+
+impl RunsOfAll {
+    #[must_use]
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self { places: Semaphore::new(AT_ONCE), metrics, known: Mutex::default() }
+    }
+
+    /// What is known of a target's runs. From now on it is one of those that are known.
+    pub(super) fn look(&self, key: &Key) -> Runs {
+        let mut known = self.lock();
+        let entry = known.entry(key.clone()).or_default();
+        if let Some(task) = &mut entry.task {
+            task.count(&self.metrics, key);
+            // One that ended as it should has said so and is gone from here.
+            if task.handle.is_finished() {
+                let message = "the run broke off; the operator's log says why".to_owned();
+                entry.end(Err(Refusal { reason: "RunFailed".to_owned(), message }));
+            }
+        }
+        let current = entry.task.as_ref().map(|task| Current {
+            generation: task.asked.generation,
+            started_at: task.started_at.get().copied(),
+            figures: figures(&task.counters.report(), Moment::Running),
+        });
+        Runs { current, last: entry.last.clone() }
+    }
+
+    /// Starts a run, unless there is one.
+    pub(super) fn start<F>(
+        self: &Arc<Self>,
+        key: &Key,
+        asked: Asked,
+        work: impl FnOnce(Turn) -> F + Send + 'static,
+    ) where
+        F: Future<Output = Result<Report, Refusal>> + Send + 'static,
+    {
+        let mut known = self.lock();
+        let entry = known.entry(key.clone()).or_default();
+        if entry.task.is_some() {
+            return;
+        }
+        let (counters, started_at) = (Arc::<Counters>::default(), Arc::<OnceLock<Timestamp>>::default());
+        let turn = Turn { all: self.clone(), counters: counters.clone(), started_at: started_at.clone() };
+        let (all, of, own) = (self.clone(), key.clone(), counters.clone());
+        let task = tokio::spawn(async move {
+            let result = work(turn).await;
+            all.ended(&of, &own, result);
+        });
+        entry.task = Some(Task { asked, counters, started_at, counted: (0, 0), handle: task.abort_handle() });
+    }
+
+    /// Ends the run that is under way; what it has done is on record.
+    pub(super) fn stop(&self, key: &Key) {
+        if let Some(entry) = self.lock().get_mut(key) {
+            entry.task = None;
+        }
+    }
+
+    /// Stops and forgets what is not meant any more.
+    pub(super) fn keep_only(&self, is_meant: impl Fn(&Key) -> bool) {
+        self.lock().retain(|key, _| {
+            let keep = is_meant(key);
+            if !keep {
+                self.metrics.forget_replication(&key.labels());
+            }
+            keep
+        });
+    }
+
+    fn ended(&self, key: &Key, of: &Arc<Counters>, result: Result<Report, Refusal>) {
+        let mut known = self.lock();
+        // It may have been stopped, and another one begun, while it ended.
+        let Some(entry) = known.get_mut(key) else { return };
+        let Some(task) = entry.task.as_mut().filter(|task| Arc::ptr_eq(&task.counters, of)) else { return };
+        task.count(&self.metrics, key);
+        entry.end(result.map(|report| figures(&report, Moment::Ended)));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Entry>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Task {
+    fn count(&mut self, metrics: &Metrics, key: &Key) {
+        let report = self.counters.report();
+        let (bytes, drifted) = self.counted;
+        metrics.replicated(&key.labels(), report.copied_bytes - bytes, report.drifted - drifted);
+        self.counted = (report.copied_bytes, report.drifted);
+    }
+}
+
+impl Entry {
+    fn end(&mut self, result: Result<Figures, Refusal>) {
+        let Some(task) = self.task.take() else { return };
+        let before = self.last.as_ref().map_or(0, |last| last.failures);
+        let now = Timestamp::now();
+        self.last = Some(Ended {
+            generation: task.asked.generation,
+            token: task.asked.token.clone(),
+            started_at: task.started_at.get().copied().unwrap_or(now),
+            ended_at: now,
+            failures: if result.as_ref().is_ok_and(Figures::is_whole) { 0 } else { before + 1 },
+            result,
+        });
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Moment {
+    Running,
+    Ended,
+}
+
+fn figures(report: &Report, moment: Moment) -> Figures {
+    let lag = match moment {
+        Moment::Running => report.lag_found,
+        Moment::Ended if report.failed == 0 => Some(0),
+        Moment::Ended => report.lag_left,
+    };
+    Figures {
+        listed: report.listed,
+        wanted: report.wanted,
+        wanted_bytes: report.wanted_bytes,
+        copied: report.copied,
+        copied_bytes: report.copied_bytes,
+        deleted: report.deleted,
+        failed: report.failed,
+        drifted: report.drifted,
+        foreign: report.foreign,
+        fuse: report.fuse,
+        lag: lag.map(|milliseconds| milliseconds / 1000),
+        // A key may hold anything, and be long.
+        trouble: report.troubles.first().map(|trouble| {
+            let text = format!("{:?}: {}", trouble.key, trouble.reason);
+            text.chars().take(400).collect()
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(name: &str) -> Key {
+        let part = str::to_owned;
+        Key {
+            uid: part("1"),
+            namespace: part("health-web"),
+            name: part(name),
+            centre: part("remote"),
+            source_centre: part("production"),
+            source: part("files"),
+            bucket: part("files"),
+        }
+    }
+
+    fn asked() -> Asked {
+        Asked { generation: Some(1), token: None }
+    }
+
+    async fn until(mut there: impl FnMut() -> bool) {
+        while !there() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn how_a_run_ended_is_known_and_failures_in_a_row_are_counted() {
+        let all = Arc::new(RunsOfAll::new(Arc::default()));
+        let wrong = || Refusal { reason: "Wrong".into(), message: "w".into() };
+        for (result, failures) in
+            [(Err(wrong()), 1), (Err(wrong()), 2), (Ok(Report::default()), 0), (Err(wrong()), 1)]
+        {
+            let before = all.look(&of("a")).last.map(|last| last.ended_at);
+            all.start(&of("a"), asked(), |turn| async move {
+                let _turn = turn.wait().await;
+                result
+            });
+            until(|| all.look(&of("a")).last.map(|last| last.ended_at) != before).await;
+            let Runs { current, last } = all.look(&of("a"));
+            assert_eq!((current, last.unwrap().failures), (None, failures));
+        }
+    }
+
+    #[tokio::test]
+    async fn so_many_at_once_and_what_is_stopped_makes_room() {
+        let all = Arc::new(RunsOfAll::new(Arc::default()));
+        let runs = |name: &str| all.look(&of(name)).current.is_some_and(|c| c.started_at.is_some());
+        for name in ["a", "b", "c"] {
+            all.start(&of(name), asked(), |turn| async move {
+                let _turn = turn.wait().await;
+                std::future::pending().await
+            });
+        }
+        until(|| runs("a") && runs("b")).await;
+        assert!(!runs("c") && all.look(&of("c")).current.is_some());
+        all.stop(&of("a"));
+        until(|| runs("c")).await;
+        assert_eq!(all.look(&of("a")), Runs::default());
+        all.keep_only(|key| key.name == "b");
+        assert!(runs("b") && all.look(&of("c")).current.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_run_that_breaks_off_is_a_failure() {
+        let all = Arc::new(RunsOfAll::new(Arc::default()));
+        all.start(&of("a"), asked(), |_| async { panic!("broken") });
+        until(|| all.look(&of("a")).last.is_some()).await;
+        let last = all.look(&of("a")).last.unwrap();
+        assert_eq!(last.result.unwrap_err().reason, "RunFailed");
+    }
+}
