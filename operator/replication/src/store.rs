@@ -279,10 +279,18 @@ impl Store {
 
 /// Calls again after an error that may pass.
 pub(crate) async fn persist<T, F: Future<Output = Result<T, StoreError>>>(
+    call: impl FnMut() -> F,
+) -> Result<T, StoreError> {
+    persist_for(ATTEMPTS, PAUSE, call).await
+}
+
+/// The same, so many times at most; the pause before the second doubles.
+pub(crate) async fn persist_for<T, F: Future<Output = Result<T, StoreError>>>(
+    attempts: u32,
+    mut pause: Duration,
     mut call: impl FnMut() -> F,
 ) -> Result<T, StoreError> {
-    let mut pause = PAUSE;
-    for _ in 1..ATTEMPTS {
+    for _ in 1..attempts {
         match call().await {
             Err(error) if error.is_transient() => tokio::time::sleep(pause).await,
             result => return result,

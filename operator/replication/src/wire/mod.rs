@@ -155,17 +155,9 @@ impl Wire {
     /// Calls again after an error that may pass.
     pub(crate) async fn persist<T, F: Future<Output = Result<T, StoreError>>>(
         &self,
-        mut call: impl FnMut() -> F,
+        call: impl FnMut() -> F,
     ) -> Result<T, StoreError> {
-        let mut pause = self.inner.patience.pause;
-        for _ in 1..ATTEMPTS {
-            match call().await {
-                Err(error) if error.is_transient() => tokio::time::sleep(pause).await,
-                result => return result,
-            }
-            pause *= 2;
-        }
-        call().await
+        crate::store::persist_for(ATTEMPTS, self.inner.patience.pause, call).await
     }
 
     /// Signs for now. The content is not part of the signature: it is streamed, and proved by digests.
