@@ -248,7 +248,8 @@ async fn story(seed: u64) {
     let mut random = Rng::with_seed(seed);
     let mut world = World::new(&mut random).await;
     let deletes = if random.bool() { Deletes::Mirror { most: 1000 } } else { Deletes::Ignore };
-    let options = Options { deletes, at_once: random.usize(1..9), ..Options::default() };
+    let checkpoint = Duration::from_millis(random.u64(1..20));
+    let options = Options { deletes, checkpoint, at_once: random.usize(1..9), ..Options::default() };
     for _ in 0..random.u8(..20) {
         change(&world.source, &world.order, &mut random);
     }

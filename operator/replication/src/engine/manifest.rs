@@ -125,12 +125,10 @@ impl Manifest {
         self.write_index(bytes.into()).await?;
         let counts: BTreeSet<&str> = next.segments.iter().map(|s| s.name.as_str()).collect();
         let before = std::mem::take(&mut self.index.segments).into_iter().map(|s| s.name);
-        let written = std::mem::take(&mut self.written);
-        // Best effort: one that stays costs a little room, and is removed where it is written again.
-        for name in before.chain(written).collect::<BTreeSet<_>>() {
-            if !counts.contains(name.as_str()) {
-                let _ = self.reader().remove(&segment_name(&name)).await;
-            }
+        // Only what counted before: a segment that was written since is about to count, though nobody has said so yet.
+        for name in before.filter(|name| !counts.contains(name.as_str()) && !self.written.contains(name)) {
+            // Best effort: one that stays costs a little room, and is removed where it is written again.
+            let _ = self.reader().remove(&segment_name(&name)).await;
         }
         self.index = next;
         Ok(())

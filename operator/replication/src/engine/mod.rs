@@ -21,6 +21,7 @@ mod verify;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
@@ -145,6 +146,8 @@ pub struct Options {
     pub pace: Option<Pace>,
     /// Requests a second.
     pub requests: Option<Pace>,
+    /// How often what was done is put on record: a run that is killed loses at most twice as much.
+    pub checkpoint: Duration,
 }
 
 impl Default for Options {
@@ -156,6 +159,7 @@ impl Default for Options {
             at_once: 512,
             pace: None,
             requests: None,
+            checkpoint: Duration::from_secs(4),
         }
     }
 }

@@ -28,8 +28,6 @@ use crate::wire::{Condition, Entry};
 
 /// Parts of the key space that are gone through at the same time.
 const PARTS: usize = 4;
-/// Work that is lost when a run is killed is at most twice this.
-const CHECKPOINT: Duration = Duration::from_secs(4);
 /// After so long no request of a run that has ended lands any more: stores give up on those that say nothing much sooner.
 const LATE: Duration = Duration::from_hours(1);
 /// Keys on a page of the journal, at most.
@@ -208,10 +206,11 @@ async fn all_parts(run: &Run, parts: Vec<Part>, options: &Options, left: &Left) 
             copies: JoinSet::new(),
             gone: Gone::default(),
             most,
+            checkpoint: options.checkpoint,
         };
         tasks.spawn(walk.run(merge, run.progress.clone()));
     }
-    let mut tick = interval(CHECKPOINT);
+    let mut tick = interval(options.checkpoint);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tick.reset();
     let (mut gone, mut failed) = (Gone::default(), None);
@@ -251,6 +250,7 @@ struct Walk {
     copies: JoinSet<Ended>,
     gone: Gone,
     most: u64,
+    checkpoint: Duration,
 }
 
 /// A copy that has ended.
@@ -272,7 +272,7 @@ struct Waiting {
 
 impl Walk {
     async fn run(mut self, mut merge: Merge, progress: Progress) -> Result<Gone, StoreError> {
-        let mut tick = interval(CHECKPOINT);
+        let mut tick = interval(self.checkpoint);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tick.reset();
         let gate = self.copier.gate.clone();
