@@ -266,6 +266,7 @@ async fn replicate(arguments: ReplicateArguments) -> anyhow::Result<ExitCode> {
         at_once: how.at_once.into(),
         pace: how.bandwidth.map(Pace::new),
         requests: how.requests.map(Pace::new),
+        ..Options::default()
     };
     let counters = Arc::new(Counters::default());
     let shown = progress::show(counters.clone());

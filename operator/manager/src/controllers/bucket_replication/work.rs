@@ -172,6 +172,7 @@ fn options(object: &BucketReplication) -> Result<Options, String> {
         at_once: UNDER_WAY,
         pace: spec.bandwidth.as_ref().map(bytes).transpose()?.map(Pace::new),
         requests: spec.requests_per_second.map(|most| Pace::new(most.into())),
+        ..Options::default()
     })
 }
 
