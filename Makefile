@@ -82,6 +82,7 @@ bench-replication: ## the replication engine against others, on stores in memory
 	@mkdir -p $(PEERS)/bin
 	@[ -x $(PEERS)/bin/rclone ] || GOBIN=$(PEERS)/bin go install github.com/rclone/rclone@v1.76.0 || true
 	@[ -x $(PEERS)/bin/s3sync ] || cargo install --quiet --locked --root $(PEERS) s3sync@1.62.4 || true
+	@[ -x $(PEERS)/bin/mc ] || GOBIN=$(PEERS)/bin go install github.com/minio/mc@v0.0.0-20250313080218-cf909e1063a9 || true
 	@[ -x $(PEERS)/bin/juicefs ] || GOBIN=$(PEERS)/bin go install github.com/juicedata/juicefs@v1.3.0 || true
 	@target/$(HOST)/release/bench-replication --tripod $(BINARY) --examples target/$(HOST)/release/examples --peers $(PEERS)/bin $(WORK)
 

@@ -23,6 +23,7 @@ enum Kind {
     Rclone,
     S3sync,
     Juicefs,
+    Mc,
 }
 
 /// Both sides of one copy.
@@ -39,7 +40,12 @@ impl Client {
     /// Those that are there.
     pub fn all(tripod: &Path, examples: &Path, peers: Option<&Path>) -> Vec<Self> {
         let ours = [(Kind::Tripod, tripod.to_owned()), (Kind::Bare, examples.join("bare-loop"))];
-        let named = [(Kind::Rclone, "rclone"), (Kind::S3sync, "s3sync"), (Kind::Juicefs, "juicefs")];
+        let named = [
+            (Kind::Rclone, "rclone"),
+            (Kind::S3sync, "s3sync"),
+            (Kind::Juicefs, "juicefs"),
+            (Kind::Mc, "mc"),
+        ];
         let others = named.into_iter().filter_map(|(kind, name)| Some((kind, peers?.join(name))));
         ours.into_iter()
             .chain(others)
@@ -55,6 +61,7 @@ impl Client {
             Kind::Rclone => "rclone",
             Kind::S3sync => "s3sync",
             Kind::Juicefs => "juicefs",
+            Kind::Mc => "mc mirror",
         }
     }
 
@@ -68,97 +75,141 @@ impl Client {
 
     /// The command, and its environment.
     pub fn command(&self, task: &Task<'_>) -> (Vec<String>, Vec<(String, String)>) {
-        let program = self.program.display().to_string();
-        let (source, target) = (task.source, task.target);
-        let text = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
-        let many = if task.far { "512" } else { AT_ONCE };
-        let state = task.state.display().to_string();
-        let mut environment: Vec<(String, String)> =
-            vec![("AWS_ACCESS_KEY_ID".into(), KEY.into()), ("AWS_SECRET_ACCESS_KEY".into(), SECRET.into())];
+        let mut environment = vec![
+            ("AWS_ACCESS_KEY_ID".to_owned(), KEY.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY".to_owned(), SECRET.to_owned()),
+        ];
         let words = match self.kind {
-            Kind::Tripod => text(&[
-                "replicate",
-                "s3://source",
-                "s3://target",
-                "--source-endpoint",
-                source,
-                "--target-endpoint",
-                target,
-                "--manifest",
-                &state,
-                "--adopt",
-            ]),
-            Kind::Bare => text(&["--source", source, "--target", target, "--at-once", many]),
+            Kind::Tripod => tripod(task),
+            Kind::Bare => bare(task),
             Kind::Rclone => {
-                for (name, endpoint) in [("A", source), ("B", target)] {
-                    let settings = [
-                        ("TYPE", "s3"),
-                        ("PROVIDER", "Other"),
-                        ("ENDPOINT", endpoint),
-                        ("ACCESS_KEY_ID", KEY),
-                        ("SECRET_ACCESS_KEY", SECRET),
-                        ("FORCE_PATH_STYLE", "true"),
-                        ("NO_CHECK_BUCKET", "true"),
-                        ("LIST_VERSION", "2"),
-                    ];
-                    let named = |(setting, value): (&str, &str)| {
-                        (format!("RCLONE_CONFIG_{name}_{setting}"), value.to_owned())
-                    };
-                    environment.extend(settings.into_iter().map(named));
-                }
-                text(&[
-                    "sync",
-                    "a:source",
-                    "b:target",
-                    "--checksum",
-                    "--fast-list",
-                    "--transfers",
-                    AT_ONCE,
-                    "--checkers",
-                    AT_ONCE,
-                    "--config",
-                    "/dev/null",
-                ])
+                environment.extend(rclone_remotes(task));
+                rclone()
             }
-            Kind::S3sync => text(&[
-                "--source-endpoint-url",
-                source,
-                "--target-endpoint-url",
-                target,
-                "--source-access-key",
-                KEY,
-                "--source-secret-access-key",
-                SECRET,
-                "--target-access-key",
-                KEY,
-                "--target-secret-access-key",
-                SECRET,
-                "--source-force-path-style",
-                "--target-force-path-style",
-                "--source-region",
-                "us-east-1",
-                "--target-region",
-                "us-east-1",
-                "--worker-size",
-                AT_ONCE,
-                "--disable-tagging",
-                "s3://source",
-                "s3://target",
-            ]),
-            Kind::Juicefs => {
-                let url = |endpoint: &str, bucket: &str| {
-                    format!("minio://{KEY}:{SECRET}@{}/{bucket}/", endpoint.trim_start_matches("http://"))
-                };
-                text(&[
-                    "sync",
-                    "--no-https",
-                    "--threads",
-                    AT_ONCE,
-                    &url(source, "source"),
-                    &url(target, "target"),
-                ])
+            Kind::S3sync => s3sync(task),
+            Kind::Juicefs => juicefs(task),
+            Kind::Mc => {
+                environment.extend(mc_hosts(task));
+                mc(task)
             }
         };
-        (std::iter::once(program).chain(words).collect(), environment)
+        (std::iter::once(self.program.display().to_string()).chain(words).collect(), environment)
     }
+}
+
+fn text(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+fn tripod(task: &Task<'_>) -> Vec<String> {
+    let state = task.state.display().to_string();
+    text(&[
+        "replicate",
+        "s3://source",
+        "s3://target",
+        "--source-endpoint",
+        task.source,
+        "--target-endpoint",
+        task.target,
+        "--manifest",
+        &state,
+        "--adopt",
+    ])
+}
+
+fn bare(task: &Task<'_>) -> Vec<String> {
+    let many = if task.far { "512" } else { AT_ONCE };
+    text(&["--source", task.source, "--target", task.target, "--at-once", many])
+}
+
+fn rclone_remotes(task: &Task<'_>) -> Vec<(String, String)> {
+    let of = |(name, endpoint): (&str, &str)| {
+        let settings = [
+            ("TYPE", "s3"),
+            ("PROVIDER", "Other"),
+            ("ENDPOINT", endpoint),
+            ("ACCESS_KEY_ID", KEY),
+            ("SECRET_ACCESS_KEY", SECRET),
+            ("FORCE_PATH_STYLE", "true"),
+            ("NO_CHECK_BUCKET", "true"),
+            ("LIST_VERSION", "2"),
+        ];
+        settings.map(|(setting, value)| (format!("RCLONE_CONFIG_{name}_{setting}"), value.to_owned()))
+    };
+    [("A", task.source), ("B", task.target)].into_iter().flat_map(of).collect()
+}
+
+fn rclone() -> Vec<String> {
+    text(&[
+        "sync",
+        "a:source",
+        "b:target",
+        "--checksum",
+        "--fast-list",
+        "--transfers",
+        AT_ONCE,
+        "--checkers",
+        AT_ONCE,
+        "--config",
+        "/dev/null",
+    ])
+}
+
+fn s3sync(task: &Task<'_>) -> Vec<String> {
+    text(&[
+        "--source-endpoint-url",
+        task.source,
+        "--target-endpoint-url",
+        task.target,
+        "--source-access-key",
+        KEY,
+        "--source-secret-access-key",
+        SECRET,
+        "--target-access-key",
+        KEY,
+        "--target-secret-access-key",
+        SECRET,
+        "--source-force-path-style",
+        "--target-force-path-style",
+        "--source-region",
+        "us-east-1",
+        "--target-region",
+        "us-east-1",
+        "--worker-size",
+        AT_ONCE,
+        "--disable-tagging",
+        "s3://source",
+        "s3://target",
+    ])
+}
+
+fn juicefs(task: &Task<'_>) -> Vec<String> {
+    let url = |endpoint: &str, bucket: &str| {
+        format!("minio://{KEY}:{SECRET}@{}/{bucket}/", endpoint.trim_start_matches("http://"))
+    };
+    let (source, target) = (url(task.source, "source"), url(task.target, "target"));
+    text(&["sync", "--no-https", "--threads", AT_ONCE, &source, &target])
+}
+
+fn mc_hosts(task: &Task<'_>) -> Vec<(String, String)> {
+    let of = |(name, endpoint): (&str, &str)| {
+        let (scheme, host) = endpoint.split_once("://").unwrap_or(("http", endpoint));
+        (format!("MC_HOST_{name}"), format!("{scheme}://{KEY}:{SECRET}@{host}"))
+    };
+    [("A", task.source), ("B", task.target)].map(of).into()
+}
+
+fn mc(task: &Task<'_>) -> Vec<String> {
+    let state = task.state.display().to_string();
+    text(&[
+        "--quiet",
+        "--config-dir",
+        &state,
+        "mirror",
+        "--overwrite",
+        "--max-workers",
+        AT_ONCE,
+        "A/source",
+        "B/target",
+    ])
 }

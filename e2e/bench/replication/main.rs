@@ -29,7 +29,7 @@ struct Arguments {
     /// The store in memory, and the loop without any safety that shows what a client could reach at best.
     #[arg(long, default_value = "target/release/examples")]
     examples: PathBuf,
-    /// Folder with rclone, s3sync and juicefs, as far as they are there.
+    /// Folder with rclone, s3sync, juicefs and mc, as far as they are there.
     #[arg(long)]
     peers: Option<PathBuf>,
     /// Works to do; all by default.

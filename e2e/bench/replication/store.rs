@@ -6,6 +6,31 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use tempfile::TempDir;
+
+/// What stores show to prove who they are; clients trust it by the usual variable.
+pub struct Certificate {
+    folder: TempDir,
+}
+
+impl Certificate {
+    pub fn new() -> Result<Self> {
+        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["127.0.0.1".to_owned()])?;
+        let folder = tempfile::tempdir()?;
+        std::fs::write(folder.path().join("certificate.pem"), cert.pem())?;
+        std::fs::write(folder.path().join("key.pem"), signing_key.serialize_pem())?;
+        Ok(Self { folder })
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    pub fn trusted(&self) -> (String, String) {
+        ("SSL_CERT_FILE".to_owned(), self.path("certificate.pem"))
+    }
+}
 
 /// Stopped when it is dropped.
 pub struct Store {
@@ -15,19 +40,26 @@ pub struct Store {
 
 impl Store {
     /// On a port of this machine, with more options.
-    pub fn start(examples: &Path, port: u16, more: &[String]) -> Result<Self> {
+    pub fn start(
+        examples: &Path,
+        port: u16,
+        more: &[String],
+        certificate: Option<&Certificate>,
+    ) -> Result<Self> {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let program = examples.join("memory-store");
         let child = Command::new(&program)
             .arg("--listen")
             .arg(address.to_string())
             .args(more)
+            .args(certificate.map(|c| format!("--tls={},{}", c.path("certificate.pem"), c.path("key.pem"))))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .with_context(|| program.display().to_string())?;
-        let mut store = Self { child, endpoint: format!("http://{address}") };
+        let scheme = if certificate.is_some() { "https" } else { "http" };
+        let mut store = Self { child, endpoint: format!("{scheme}://{address}") };
         // It says so when it is filled.
         let mut said = String::new();
         let output = store.child.stdout.take().context("a store without output")?;

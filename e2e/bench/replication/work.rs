@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use crate::Arguments;
 use crate::client::{Client, Task};
 use crate::measure::{Cost, run};
-use crate::store::Store;
+use crate::store::{Certificate, Store};
 
 const SOURCE: u16 = 9701;
 const TARGET: u16 = 9702;
@@ -22,6 +22,10 @@ pub enum Work {
     Nothing,
     /// 8 objects of 256 MiB.
     Large,
+    /// 20,000 objects of 4 KiB, over TLS.
+    SmallTls,
+    /// 8 objects of 256 MiB, over TLS.
+    LargeTls,
     /// A million keys on both sides, all there.
     Million,
     /// Five million.
@@ -41,6 +45,8 @@ impl Work {
             Self::SmallFar => "20,000 × 4 KiB, 30 ms",
             Self::Nothing => "20,000 × 4 KiB, all there",
             Self::Large => "8 × 256 MiB",
+            Self::SmallTls => "20,000 × 4 KiB, TLS",
+            Self::LargeTls => "8 × 256 MiB, TLS",
             Self::Million => "1,000,000 keys, all there",
             Self::FiveMillion => "5,000,000 keys, all there",
             Self::TenMillion => "10,000,000 keys, all there",
@@ -71,14 +77,14 @@ impl Work {
         let _ = std::fs::remove_dir_all(&state);
         let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
         let (from, to) = match self {
-            Self::Small | Self::Nothing => {
+            Self::Small | Self::SmallTls | Self::Nothing => {
                 ("--bucket source --objects 20000 --size 4096".to_owned(), "--bucket target".to_owned())
             }
             Self::SmallFar => (
                 "--bucket source --objects 20000 --size 4096".to_owned(),
                 "--bucket target --rtt-ms 30".to_owned(),
             ),
-            Self::Large => {
+            Self::Large | Self::LargeTls => {
                 ("--bucket source --objects 8 --size 268435456".to_owned(), "--bucket target".to_owned())
             }
             Self::Million | Self::FiveMillion | Self::TenMillion => {
@@ -86,15 +92,19 @@ impl Work {
                 (format!("--bucket source --synthetic {keys}"), format!("--bucket target --synthetic {keys}"))
             }
         };
-        let source = Store::start(&arguments.examples, SOURCE, &words(&from))?;
-        let target = Store::start(&arguments.examples, TARGET, &words(&to))?;
+        let certificate =
+            matches!(self, Self::SmallTls | Self::LargeTls).then(Certificate::new).transpose()?;
+        let start =
+            |port, more: &str| Store::start(&arguments.examples, port, &words(more), certificate.as_ref());
+        let (source, target) = (start(SOURCE, &from)?, start(TARGET, &to)?);
         let task = Task {
             source: &source.endpoint,
             target: &target.endpoint,
             state: &state,
             far: self == Self::SmallFar,
         };
-        let (command, environment) = client.command(&task);
+        let (command, mut environment) = client.command(&task);
+        environment.extend(certificate.iter().map(Certificate::trusted));
         let mut cost = run(&command, &environment)?;
         // With what the first run has put down.
         if matches!(self, Self::Nothing) || (self.keys().is_some() && client.is_ours()) {
