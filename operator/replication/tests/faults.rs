@@ -64,9 +64,14 @@ fn config(store: &MemoryStore) -> StoreConfig {
     }
 }
 
-fn side(store: &MemoryStore) -> Side {
+/// While things go wrong: so short that no history takes long.
+const HASTY: Duration = Duration::from_millis(150);
+/// When nothing does: so long that a machine with other work to do is not taken for a store that is silent.
+const PATIENT: Duration = Duration::from_secs(20);
+
+fn side(store: &MemoryStore, silence: Duration) -> Side {
     let config = config(store);
-    let patience = Patience { silence: Duration::from_millis(150), pause: Duration::from_millis(2) };
+    let patience = Patience { silence, pause: Duration::from_millis(2) };
     Side::new(Wire::with_patience(&config, patience).unwrap(), BUCKET, "")
 }
 
@@ -108,8 +113,16 @@ impl World {
     }
 
     async fn run(&self, options: &Options) -> Result<Report, tripod_replication::StoreError> {
-        let counters = Arc::new(Counters::default());
-        engine::replicate(&side(&self.source), &side(&self.target), self.place(), options, &counters).await
+        self.run_with(options, HASTY).await
+    }
+
+    async fn run_with(
+        &self,
+        options: &Options,
+        silence: Duration,
+    ) -> Result<Report, tripod_replication::StoreError> {
+        let (from, to) = (side(&self.source, silence), side(&self.target, silence));
+        engine::replicate(&from, &to, self.place(), options, &Arc::<Counters>::default()).await
     }
 
     /// What was killed in this process lets its lock go a moment later.
@@ -272,7 +285,8 @@ async fn story(seed: u64) {
 /// Runs without faults until there is nothing left to do.
 async fn settle(world: &World, options: &Options, seed: u64) {
     for _ in 0..4 {
-        let report = world.run(options).await.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        let report = world.run_with(options, PATIENT).await;
+        let report = report.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         assert!(report.is_whole(), "seed {seed}: {report:?}");
         if report.copied == 0 && report.deleted == 0 {
             return;
@@ -329,7 +343,7 @@ async fn no_false_proof(world: &World, seed: u64) {
     let read = Arc::new(AtomicU64::new(0));
     let mut findings = Vec::new();
     let filter = Filter::default();
-    let (source, target) = (side(&world.source), side(&world.target));
+    let (source, target) = (side(&world.source, HASTY), side(&world.target, HASTY));
     let tell = |finding| findings.push(finding);
     let verified =
         engine::verify(&source, &target, world.place(), &filter, Depth::Content, &read, tell).await;
@@ -497,7 +511,7 @@ async fn certificates_of_the_description_are_trusted_and_no_others() {
         let patience = Patience { silence: Duration::from_secs(5), pause: Duration::from_millis(1) };
         let from = Side::new(Wire::with_patience(&config, patience).unwrap(), BUCKET, "");
         let options = Options { adopt: true, ..Options::default() };
-        engine::replicate(&from, &side(&target), Place::Nowhere, &options, &Arc::default()).await
+        engine::replicate(&from, &side(&target, HASTY), Place::Nowhere, &options, &Arc::default()).await
     };
     let refused = run(None).await.unwrap_err().to_string();
     assert!(refused.contains("certificate"), "{refused}");
