@@ -1,13 +1,16 @@
 //! A store in memory, in a process of its own.
 
 use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use tempfile::TempDir;
+use tripod_e2e::lab::build::Binaries;
+use tripod_e2e::lab::command::wait_for;
 
 /// What stores show to prove who they are; clients trust it by the usual variable.
 pub struct Certificate {
@@ -36,6 +39,8 @@ impl Certificate {
 pub struct Store {
     child: Child,
     pub endpoint: String,
+    /// What a real one keeps.
+    _folder: Option<TempDir>,
 }
 
 impl Store {
@@ -59,12 +64,39 @@ impl Store {
             .spawn()
             .with_context(|| program.display().to_string())?;
         let scheme = if certificate.is_some() { "https" } else { "http" };
-        let mut store = Self { child, endpoint: format!("{scheme}://{address}") };
+        let mut store = Self { child, endpoint: format!("{scheme}://{address}"), _folder: None };
         // It says so when it is filled.
         let mut said = String::new();
         let output = store.child.stdout.take().context("a store without output")?;
         BufReader::new(output).read_line(&mut said)?;
         ensure!(said.starts_with("listening"), "{} said {said:?}", program.display());
+        Ok(store)
+    }
+}
+
+impl Store {
+    /// A real one, on a file system: the lab's versitygw, with an empty bucket.
+    pub fn real(port: u16, bucket: &str, (key, secret): (&str, &str)) -> Result<Self> {
+        let program = Binaries::locate()?.path("versitygw");
+        ensure!(program.exists(), "{} is not there; any story makes it", program.display());
+        let folder = tempfile::tempdir()?;
+        std::fs::create_dir_all(folder.path().join(bucket))?;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let child = Command::new(&program)
+            .args([&format!("--access={key}"), &format!("--secret={secret}"), &format!("--port={address}")])
+            .args(["--keep-alive", "--quiet", "posix"])
+            .arg(folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| program.display().to_string())?;
+        let store = Self { child, endpoint: format!("http://{address}"), _folder: Some(folder) };
+        let answers = || {
+            let connected = TcpStream::connect_timeout(&address, Duration::from_secs(1));
+            connected.map(drop).with_context(|| address.to_string())
+        };
+        wait_for("versitygw", Duration::from_secs(20), answers)?;
         Ok(store)
     }
 }

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 
 use crate::Arguments;
-use crate::client::{Client, Task};
+use crate::client::{ACCOUNT, Client, Task};
 use crate::measure::{Cost, run};
 use crate::store::{Certificate, Store};
 
@@ -22,6 +22,8 @@ pub enum Work {
     Nothing,
     /// 8 objects of 256 MiB.
     Large,
+    /// 20,000 objects of 4 KiB into a real store on a file system.
+    SmallReal,
     /// 20,000 objects of 4 KiB, over TLS.
     SmallTls,
     /// 8 objects of 256 MiB, over TLS.
@@ -45,6 +47,7 @@ impl Work {
             Self::SmallFar => "20,000 × 4 KiB, 30 ms",
             Self::Nothing => "20,000 × 4 KiB, all there",
             Self::Large => "8 × 256 MiB",
+            Self::SmallReal => "20,000 × 4 KiB, versitygw",
             Self::SmallTls => "20,000 × 4 KiB, TLS",
             Self::LargeTls => "8 × 256 MiB, TLS",
             Self::Million => "1,000,000 keys, all there",
@@ -77,7 +80,7 @@ impl Work {
         let _ = std::fs::remove_dir_all(&state);
         let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
         let (from, to) = match self {
-            Self::Small | Self::SmallTls | Self::Nothing => {
+            Self::Small | Self::SmallTls | Self::SmallReal | Self::Nothing => {
                 ("--bucket source --objects 20000 --size 4096".to_owned(), "--bucket target".to_owned())
             }
             Self::SmallFar => (
@@ -96,7 +99,12 @@ impl Work {
             matches!(self, Self::SmallTls | Self::LargeTls).then(Certificate::new).transpose()?;
         let start =
             |port, more: &str| Store::start(&arguments.examples, port, &words(more), certificate.as_ref());
-        let (source, target) = (start(SOURCE, &from)?, start(TARGET, &to)?);
+        let source = start(SOURCE, &from)?;
+        let target = if self == Self::SmallReal {
+            Store::real(TARGET, "target", ACCOUNT)?
+        } else {
+            start(TARGET, &to)?
+        };
         let task = Task {
             source: &source.endpoint,
             target: &target.endpoint,
