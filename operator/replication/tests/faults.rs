@@ -17,6 +17,7 @@ use fastrand::Rng;
 use jiff::SignedDuration;
 use memory_store::{
     BucketOptions, Conditions, Content, ETags, Fault, MemoryStore, NewObject, Operation, Options as Kind,
+    Order,
 };
 use tripod_replication::StoreConfig;
 use tripod_replication::engine::{self, Counters, Deletes, Depth, Filter, Options, Place, Report, Side};
@@ -72,7 +73,8 @@ const PATIENT: Duration = Duration::from_secs(20);
 fn side(store: &MemoryStore, silence: Duration) -> Side {
     let config = config(store);
     let patience = Patience { silence, pause: Duration::from_millis(2) };
-    Side::new(Wire::with_patience(&config, patience).unwrap(), BUCKET, "")
+    let side = Side::new(Wire::with_patience(&config, patience).unwrap(), BUCKET, "");
+    if store.is_unordered() { side.unsorted() } else { side }
 }
 
 impl World {
@@ -83,6 +85,7 @@ impl World {
             no_part_number: random.u8(..4) == 0,
             page_size: random.usize(2..9),
             min_part_size: 1,
+            order: if random.u8(..10) == 0 { Order::Backwards } else { Order::Keys },
             clock_offset: SignedDuration::from_secs(random.i64(-3600..3600)),
             history: true,
             ..Kind::default()

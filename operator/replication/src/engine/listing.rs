@@ -4,7 +4,7 @@
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::Side;
+use super::{Side, unsorted};
 use crate::StoreError;
 use crate::wire::{Entry, Page};
 
@@ -23,6 +23,11 @@ pub struct Range {
 }
 
 impl Range {
+    /// Whether a key is in it.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.after.as_deref().is_none_or(|after| key > after) && !self.is_behind(key)
+    }
+
     fn is_behind(&self, key: &str) -> bool {
         self.until.as_deref().is_some_and(|until| key > until)
     }
@@ -42,7 +47,11 @@ pub(super) struct Cursor {
 impl Cursor {
     pub(super) fn open(side: Side, range: Range) -> Self {
         let (sender, pages) = mpsc::channel(AHEAD);
-        let task = tokio::spawn(fetch(side, range, sender));
+        let task = if side.unsorted {
+            tokio::spawn(unsorted::fetch(side, range, sender))
+        } else {
+            tokio::spawn(fetch(side, range, sender))
+        };
         Self { pages, task, page: Vec::new().into_iter(), next: None, ended: false, now: None }
     }
 
@@ -146,7 +155,9 @@ fn relative(page: &mut Page, prefix: &str, last: Option<&str>) -> Result<(), Str
 fn disorder(side: &Side, detail: &str) -> StoreError {
     StoreError::Other {
         what: format!("bucket {:?} at {}", side.bucket, side.wire.endpoint()),
-        detail: format!("does not list its objects in the order of their keys: {detail}"),
+        detail: format!(
+            "does not list its objects in the order of their keys: {detail}; if it never does, say that it is unsorted"
+        ),
     }
 }
 

@@ -16,6 +16,7 @@ mod record;
 mod recorder;
 mod report;
 mod run;
+mod unsorted;
 mod verify;
 
 use std::fmt;
@@ -43,6 +44,7 @@ pub struct Side {
     pub bucket: String,
     /// Empty, or where keys begin.
     pub prefix: String,
+    unsorted: bool,
     etags: Arc<Meaning>,
 }
 
@@ -65,7 +67,13 @@ impl Side {
     #[must_use]
     pub fn new(wire: Wire, bucket: &str, prefix: &str) -> Self {
         let etags = Arc::new(Meaning(AtomicBool::new(true)));
-        Self { wire, bucket: bucket.to_owned(), prefix: prefix.to_owned(), etags }
+        Self { wire, bucket: bucket.to_owned(), prefix: prefix.to_owned(), unsorted: false, etags }
+    }
+
+    /// Of a store that lists objects in no order: listings are sorted on this machine's disk before they are compared.
+    #[must_use]
+    pub fn unsorted(self) -> Self {
+        Self { unsorted: true, ..self }
     }
 
     fn key(&self, key: &str) -> String {

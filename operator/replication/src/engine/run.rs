@@ -60,7 +60,9 @@ pub async fn replicate(
         // From now on what lies there is known to be ours, also when this run is killed before its first checkpoint.
         manifest.commit(Vec::new()).await?;
     }
-    let parts = ranges::split(manifest.segments(), PARTS);
+    // What has to be sorted first is listed once, and not once for each part.
+    let at_once = if source.unsorted || destination.unsorted { 1 } else { PARTS };
+    let parts = ranges::split(manifest.segments(), at_once);
     let copier = Arc::new(Copier {
         source: source.clone(),
         destination: destination.clone(),

@@ -7,13 +7,14 @@ use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 use quick_xml::events::Event;
 use quick_xml::{Reader, XmlVersion};
+use serde::{Deserialize, Serialize};
 
 use super::call::{Call, header};
 use super::{ETag, Wire};
 use crate::StoreError;
 
 /// One object of a listing.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     pub key: String,
     /// Bytes.

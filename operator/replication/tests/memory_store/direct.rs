@@ -15,7 +15,7 @@ use super::request::Operation;
 use super::state::{Became, Bucket, BucketOptions, Condition, Version};
 use super::synthetic::Synthetic;
 use super::write::kept;
-use super::{Credential, MemoryStore};
+use super::{Credential, MemoryStore, Order};
 
 /// An object that a test puts there.
 #[derive(Clone, Debug)]
@@ -115,6 +115,11 @@ impl MemoryStore {
         let version = versions.and_then(|versions| versions.last_mut()).expect("an object to corrupt");
         let version = Arc::make_mut(version);
         version.content = version.content.as_ref().map(|content| content.flipped(offset));
+    }
+
+    /// Whether it lists objects in another order than that of their keys.
+    pub fn is_unordered(&self) -> bool {
+        self.shared.options.order == Order::Backwards
     }
 
     /// What is current under a key.

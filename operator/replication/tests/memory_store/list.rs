@@ -8,13 +8,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as TOKEN;
 use http::Response;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::Options;
 use super::answer::{Escaped, Failure, Reply, xml};
 use super::clock::write_iso;
 use super::fault::Fault;
 use super::request::Request;
 use super::state::{Bucket, Version};
 use super::synthetic;
+use super::{Options, Order};
 
 /// What `encoding-type=url` leaves as it is.
 const KEY: &AsciiSet =
@@ -140,6 +140,8 @@ pub(super) fn objects(
     let prefix = request.query("prefix").unwrap_or_default();
     let (token, after) = (request.query("continuation-token"), request.query("start-after"));
     let next = match token.map(position).transpose()? {
+        Some(start) if options.order == Order::Backwards => walk_unordered(&mut page, bucket, prefix, start),
+        None if options.order == Order::Backwards => walk_unordered(&mut page, bucket, prefix, None),
         Some(start) => walk(&mut page, bucket, request, start),
         None => walk(&mut page, bucket, request, after.map(|after| Bound::Excluded(after.to_owned()))),
     };
@@ -209,6 +211,36 @@ fn walk(page: &mut Page, bucket: &Bucket, request: &Request, start: Option<Bound
             None => return next,
         }
     }
+}
+
+/// The same by the keys read backwards: an order, but not that of keys. Nothing can be asked for from a key on.
+fn walk_unordered(
+    page: &mut Page,
+    bucket: &Bucket,
+    prefix: &str,
+    start: Option<Bound<String>>,
+) -> Option<String> {
+    let backwards = |key: &str| key.chars().rev().collect::<String>();
+    let after = match start {
+        Some(Bound::Excluded(after)) => Some(backwards(&after)),
+        _ => None,
+    };
+    let current = bucket.from(Bound::Unbounded).filter_map(|(key, versions)| {
+        let version = versions.last().filter(|version| !version.is_delete_marker())?;
+        key.starts_with(prefix).then(|| (backwards(key), key, version))
+    });
+    let mut current: Vec<_> =
+        current.filter(|(place, ..)| after.as_ref().is_none_or(|a| place > a)).collect();
+    current.sort_by(|(a, ..), (b, ..)| a.cmp(b));
+    let mut next = None;
+    for (_, key, version) in current {
+        if page.full() {
+            break;
+        }
+        page.object(key, version);
+        next = Some(TOKEN.encode(format!("k{key}")));
+    }
+    next
 }
 
 fn walk_synthetic(

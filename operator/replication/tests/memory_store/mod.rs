@@ -63,6 +63,16 @@ pub enum Conditions {
     Refused,
 }
 
+/// How objects are listed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// In the order of their keys.
+    #[default]
+    Keys,
+    /// By their keys read backwards.
+    Backwards,
+}
+
 /// What kind of store it is.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -82,6 +92,7 @@ pub struct Options {
     pub no_checksums: bool,
     /// Entries on a page of a listing, at most.
     pub page_size: usize,
+    pub order: Order,
     /// Bytes of a part that is not the last one, at least.
     pub min_part_size: usize,
     /// How far the clock is off.
@@ -102,6 +113,7 @@ impl Default for Options {
             no_part_number: false,
             no_checksums: false,
             page_size: 1000,
+            order: Order::Keys,
             min_part_size: 5 << 20,
             clock_offset: SignedDuration::ZERO,
             history: false,
