@@ -14,7 +14,6 @@ pub mod probe;
 pub mod rate;
 pub mod replica;
 pub mod store;
-mod transfer;
 pub mod wire;
 
 pub use error::StoreError;
