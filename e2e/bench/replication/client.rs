@@ -186,10 +186,13 @@ fn s3sync(task: &Task<'_>) -> Vec<String> {
 
 fn juicefs(task: &Task<'_>) -> Vec<String> {
     let url = |endpoint: &str, bucket: &str| {
-        format!("minio://{KEY}:{SECRET}@{}/{bucket}/", endpoint.trim_start_matches("http://"))
+        let (_, host) = endpoint.split_once("://").unwrap_or_default();
+        format!("minio://{KEY}:{SECRET}@{host}/{bucket}/")
     };
     let (source, target) = (url(task.source, "source"), url(task.target, "target"));
-    text(&["sync", "--no-https", "--threads", AT_ONCE, &source, &target])
+    let mut words = text(&["sync", "--threads", AT_ONCE, &source, &target]);
+    words.extend(task.source.starts_with("http://").then(|| "--no-https".to_owned()));
+    words
 }
 
 fn mc_hosts(task: &Task<'_>) -> Vec<(String, String)> {

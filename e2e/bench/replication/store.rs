@@ -1,4 +1,4 @@
-//! A store in memory, in a process of its own.
+//! The stores of a benchmark, in processes of their own: in memory, so that the client is what takes time, and a real one.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpStream};
@@ -72,9 +72,7 @@ impl Store {
         ensure!(said.starts_with("listening"), "{} said {said:?}", program.display());
         Ok(store)
     }
-}
 
-impl Store {
     /// A real one, on a file system: the lab's versitygw, with an empty bucket.
     pub fn real(port: u16, bucket: &str, (key, secret): (&str, &str)) -> Result<Self> {
         let program = Binaries::locate()?.path("versitygw");

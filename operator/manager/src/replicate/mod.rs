@@ -75,6 +75,12 @@ struct Sides {
     source_ca_file: Option<PathBuf>,
     #[arg(long, value_name = "FILE")]
     target_ca_file: Option<PathBuf>,
+    /// The source's store lists objects in no order: listings are sorted on this machine's disk first.
+    #[arg(long)]
+    source_unsorted: bool,
+    /// The target's store does.
+    #[arg(long)]
+    target_unsorted: bool,
     /// Where it is recorded what was copied. Without it a folder below $XDG_STATE_HOME or ~/.local/state.
     #[arg(long, value_name = "FOLDER")]
     manifest: Option<PathBuf>,
@@ -241,6 +247,8 @@ impl Sides {
             Some(folder) => Place::Folder(folder.clone()),
             None => Place::Folder(state_folder(&format!("{source} to {target}"))?),
         };
+        let source = if self.source_unsorted { source.unsorted() } else { source };
+        let target = if self.target_unsorted { target.unsorted() } else { target };
         Ok((source, target, place))
     }
 }

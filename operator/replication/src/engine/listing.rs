@@ -130,8 +130,8 @@ async fn page(side: &Side, last: Option<&str>, token: Option<&str>) -> Result<Pa
     Err(disorder(side, &why))
 }
 
-/// Takes the prefix off, and sees that every key is behind the one before.
-fn relative(page: &mut Page, prefix: &str, last: Option<&str>) -> Result<(), String> {
+/// Takes the prefix off all keys.
+pub(super) fn without_prefix(page: &mut Page, prefix: &str) -> Result<(), String> {
     for entry in &mut page.entries {
         let Some(rest) = entry.key.strip_prefix(prefix) else {
             return Err(format!("{:?} is listed, and does not begin with {prefix:?}", entry.key));
@@ -142,6 +142,12 @@ fn relative(page: &mut Page, prefix: &str, last: Option<&str>) -> Result<(), Str
     }
     // The prefix itself may be an object: an empty folder. It is as good a key as others, but no name of a file.
     page.entries.retain(|entry| !entry.key.is_empty());
+    Ok(())
+}
+
+/// Takes the prefix off, and sees that every key is behind the one before.
+fn relative(page: &mut Page, prefix: &str, last: Option<&str>) -> Result<(), String> {
+    without_prefix(page, prefix)?;
     let mut before = last;
     for entry in &page.entries {
         if before.is_some_and(|before| before >= entry.key.as_str()) {
@@ -156,7 +162,8 @@ fn disorder(side: &Side, detail: &str) -> StoreError {
     StoreError::Other {
         what: format!("bucket {:?} at {}", side.bucket, side.wire.endpoint()),
         detail: format!(
-            "does not list its objects in the order of their keys: {detail}; if it never does, say that it is unsorted"
+            "does not list its objects in the order of their keys: {detail}; if it never does, `tripod replicate` has to be \
+             told with --source-unsorted or --target-unsorted"
         ),
     }
 }

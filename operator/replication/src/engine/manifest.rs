@@ -49,10 +49,13 @@ pub struct Manifest {
     etag: Condition,
     /// Held for as long as the run takes.
     _lock: Option<File>,
+    /// Segments that do not count yet.
     written: BTreeSet<String>,
 }
 
 const VERSION: u32 = 1;
+/// Of a segment that counts.
+const GONE: &str = "is gone; delete this manifest and adopt the target: what is equal there stays";
 /// Ends the name of what is still being written.
 const NEW: &str = ".new";
 
@@ -126,10 +129,11 @@ impl Manifest {
         let counts: BTreeSet<&str> = next.segments.iter().map(|s| s.name.as_str()).collect();
         let before = std::mem::take(&mut self.index.segments).into_iter().map(|s| s.name);
         // Only what counted before: a segment that was written since is about to count, though nobody has said so yet.
-        for name in before.filter(|name| !counts.contains(name.as_str()) && !self.written.contains(name)) {
+        for name in before.filter(|name| !counts.contains(name.as_str())) {
             // Best effort: one that stays costs a little room, and is removed where it is written again.
             let _ = self.reader().remove(&segment_name(&name)).await;
         }
+        self.written.retain(|name| !counts.contains(name.as_str()));
         self.index = next;
         Ok(())
     }
@@ -200,7 +204,7 @@ impl Reader {
     /// When a segment that counts can't be read, or is damaged.
     pub(super) async fn records(&self, described: &Described) -> Result<Vec<Record>, StoreError> {
         let bytes = self.read(&segment_name(&described.name)).await?;
-        decode(described, &bytes.ok_or_else(|| wrong(&described.name, "is gone"))?)
+        decode(described, &bytes.ok_or_else(|| wrong(&described.name, GONE))?)
     }
 
     /// Remembers that an upload in parts is about to begin: what is left of it is found even when this process is killed.
@@ -239,9 +243,10 @@ impl Reader {
             },
             Place::Bucket { wire, bucket, prefix } => {
                 let (at, mut names) = (format!("{prefix}{below}"), Vec::new());
-                let mut after: Option<String> = None;
+                let (mut after, mut token) = (None::<String>, None::<String>);
                 loop {
-                    let page = wire.persist(|| wire.list(bucket, &at, after.as_deref(), None)).await?;
+                    let list = || wire.list(bucket, &at, after.as_deref(), token.as_deref());
+                    let page = wire.persist(list).await?;
                     let relative =
                         |entry: &crate::wire::Entry| entry.key.strip_prefix(prefix).map(str::to_owned);
                     names.extend(page.entries.iter().filter_map(relative));
@@ -249,6 +254,8 @@ impl Reader {
                     if !page.truncated || after.is_none() {
                         return Ok(names);
                     }
+                    // Where there is no order, only the store knows where it stopped.
+                    token = page.token;
                 }
             }
         }
@@ -356,3 +363,35 @@ fn wrong(what: &str, detail: &str) -> StoreError {
 
 /// Shared by those who only read it.
 pub(super) type Shared = Arc<tokio::sync::Mutex<Manifest>>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::record::{Encoder, Proof, Seen};
+    use crate::wire::ETag;
+
+    fn segment(key: &str) -> Segment {
+        let seen = Seen { size: 1, etag: ETag::new("e"), modified: 0 };
+        let mut encoder = Encoder::default();
+        let record = Record { key: key.into(), source: seen.clone(), destination: seen, proof: Proof::ETag };
+        encoder.add(&record).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// Segments are written, and said to count a moment later; others commit in between.
+    #[tokio::test]
+    async fn what_was_written_and_does_not_count_yet_outlives_a_commit_and_what_counts_no_more_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut manifest = Manifest::open(Place::Folder(folder.path().into()), "a to b").await.unwrap();
+        let first = manifest.keep(segment("a")).await.unwrap();
+        manifest.commit(vec![first.clone()]).await.unwrap();
+        let second = manifest.keep(segment("b")).await.unwrap();
+        manifest.commit(Vec::new()).await.unwrap();
+        manifest.commit(vec![second.clone()]).await.unwrap();
+        let reader = manifest.reader();
+        assert_eq!(reader.records(&second).await.unwrap().len(), 1);
+        assert!(reader.records(&first).await.is_err());
+        let again = manifest.keep(segment("a")).await.unwrap();
+        assert_eq!(reader.records(&again).await.unwrap().len(), 1);
+    }
+}

@@ -154,7 +154,7 @@ pub struct Options {
     pub pace: Option<Pace>,
     /// Requests a second.
     pub requests: Option<Pace>,
-    /// How often what was done is put on record: a run that is killed loses at most twice as much.
+    /// How often what was done is put on record, at least a millisecond: a run that is killed loses at most twice as much.
     pub checkpoint: Duration,
 }
 

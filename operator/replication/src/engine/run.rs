@@ -182,6 +182,8 @@ struct Run {
 async fn all_parts(run: &Run, parts: Vec<Part>, options: &Options, left: &Left) -> Result<Gone, StoreError> {
     let (manifest, progress) = (&run.manifest, &run.progress);
     let id = journal::name_of_run();
+    // Nothing can be done every zero seconds.
+    let checkpoint = options.checkpoint.max(Duration::from_millis(1));
     let most = if let Deletes::Mirror { most } = options.deletes { most } else { 0 };
     let mut tasks = JoinSet::new();
     for (number, part) in parts.into_iter().enumerate() {
@@ -208,11 +210,11 @@ async fn all_parts(run: &Run, parts: Vec<Part>, options: &Options, left: &Left) 
             copies: JoinSet::new(),
             gone: Gone::default(),
             most,
-            checkpoint: options.checkpoint,
+            checkpoint,
         };
         tasks.spawn(walk.run(merge, run.progress.clone()));
     }
-    let mut tick = interval(options.checkpoint);
+    let mut tick = interval(checkpoint);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tick.reset();
     let (mut gone, mut failed) = (Gone::default(), None);

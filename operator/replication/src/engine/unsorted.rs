@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::Side;
-use super::listing::Range;
+use super::listing::{Range, without_prefix};
 use crate::StoreError;
 use crate::wire::{Entry, Page};
 
@@ -65,14 +65,8 @@ async fn read(side: &Side, range: &Range, pages: mpsc::Sender<Page>) -> Result<(
             let detail = "a page of its listing does not say where the next one begins";
             return Err(failed(&side.to_string(), detail));
         }
-        for entry in &mut page.entries {
-            let Some(rest) = entry.key.strip_prefix(&side.prefix) else {
-                let detail = format!("{:?} is listed, and does not begin with {:?}", entry.key, side.prefix);
-                return Err(failed(&side.to_string(), &detail));
-            };
-            entry.key = rest.to_owned();
-        }
-        page.entries.retain(|entry| !entry.key.is_empty() && range.has(&entry.key));
+        without_prefix(&mut page, &side.prefix).map_err(|detail| failed(&side.to_string(), &detail))?;
+        page.entries.retain(|entry| range.has(&entry.key));
         let more = page.truncated;
         token.clone_from(&page.token);
         if pages.send(page).await.is_err() || !more {

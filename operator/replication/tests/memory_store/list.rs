@@ -220,20 +220,25 @@ fn walk_unordered(
     prefix: &str,
     start: Option<Bound<String>>,
 ) -> Option<String> {
-    let backwards = |key: &str| key.chars().rev().collect::<String>();
+    let backwards = |a: &str, b: &str| a.bytes().rev().cmp(b.bytes().rev());
     let after = match start {
-        Some(Bound::Excluded(after)) => Some(backwards(&after)),
+        Some(Bound::Excluded(after)) => Some(after),
         _ => None,
     };
     let current = bucket.from(Bound::Unbounded).filter_map(|(key, versions)| {
+        let is_behind = after.as_ref().is_none_or(|after| backwards(key, after).is_gt());
         let version = versions.last().filter(|version| !version.is_delete_marker())?;
-        key.starts_with(prefix).then(|| (backwards(key), key, version))
+        (is_behind && key.starts_with(prefix)).then_some((key, version))
     });
-    let mut current: Vec<_> =
-        current.filter(|(place, ..)| after.as_ref().is_none_or(|a| place > a)).collect();
-    current.sort_by(|(a, ..), (b, ..)| a.cmp(b));
+    let mut current: Vec<_> = current.collect();
+    // No more than a page of them is looked at.
+    if page.limit + 1 < current.len() {
+        current.select_nth_unstable_by(page.limit + 1, |(a, _), (b, _)| backwards(a, b));
+        current.truncate(page.limit + 1);
+    }
+    current.sort_by(|(a, _), (b, _)| backwards(a, b));
     let mut next = None;
-    for (_, key, version) in current {
+    for (key, version) in current {
         if page.full() {
             break;
         }
