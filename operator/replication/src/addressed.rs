@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt, stream};
-use sha2::{Digest, Sha256};
 
+use crate::store::persist;
+use crate::transfer::{At, Meant, digest, transfer};
 use crate::{Progress, Store, StoreError};
 
-/// How many files are moved or read at once. Each is held in memory whole: packs are up to 40 MiB.
-const AT_ONCE: usize = 4;
+/// How many files are moved or read at once.
+const AT_ONCE: usize = 16;
 
 /// A folder in a bucket.
 #[derive(Clone, Debug)]
@@ -63,6 +64,10 @@ impl Place {
     fn key(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
+
+    fn at<'a>(&'a self, key: &'a str) -> At<'a> {
+        At { wire: self.store.wire(), bucket: &self.bucket, key }
+    }
 }
 
 /// Copies what the destination lacks or has in another size, and what is named in `again` in any case. What the
@@ -85,15 +90,17 @@ pub async fn copy_missing(
         .collect();
     let mut tally = CopyTally { skipped: (there.len() - wanted.len()) as u64, ..CopyTally::default() };
     let mut copies = stream::iter(wanted)
-        .map(|(name, _)| async move {
-            let body = source.store.get(&source.bucket, &source.key(&name)).await?;
-            if !is_addressed_right(&name, &body) {
-                return Ok((name, None));
+        .map(|(name, size)| async move {
+            let (from, to) = (source.key(&name), destination.key(&name));
+            let meant = Meant { size, sha256: digest_in(&name), ..Meant::default() };
+            match persist(|| transfer(source.at(&from), meant, destination.at(&to))).await {
+                Ok(_) => {
+                    progress.add(size);
+                    Ok((name, Some(size)))
+                }
+                Err(StoreError::Mismatch { .. }) => Ok((name, None)),
+                Err(error) => Err(error),
             }
-            let bytes = body.len() as u64;
-            destination.store.put(&destination.bucket, &destination.key(&name), body).await?;
-            progress.add(bytes);
-            Ok::<_, StoreError>((name, Some(bytes)))
         })
         .buffer_unordered(AT_ONCE);
     while let Some(copy) = copies.next().await {
@@ -125,17 +132,18 @@ pub async fn verify(
     let mut tally = VerifyTally::default();
     let mut reads = stream::iter(names)
         .map(|name| async move {
-            let body = place.store.get(&place.bucket, &place.key(&name)).await;
-            (name, body)
+            let key = place.key(&name);
+            let read = persist(|| digest(place.at(&key), None)).await;
+            (name, read)
         })
         .buffer_unordered(AT_ONCE);
     while let Some((name, body)) = reads.next().await {
         match body {
-            Ok(body) => {
-                progress.add(body.len() as u64);
+            Ok((sha256, size)) => {
+                progress.add(size);
                 tally.checked += 1;
-                tally.bytes += body.len() as u64;
-                if !is_addressed_right(&name, &body) {
+                tally.bytes += size;
+                if digest_in(&name).is_some_and(|expected| expected != sha256) {
                     tally.damaged.push(name);
                 }
             }
@@ -146,11 +154,12 @@ pub async fn verify(
     Ok(tally)
 }
 
-/// Whether the content has the digest that its name says. A name that is no digest (`config`) says nothing.
-fn is_addressed_right(name: &str, body: &[u8]) -> bool {
+/// The SHA-256 that a name says its content has. A name that is no digest (`config`) says nothing.
+fn digest_in(name: &str) -> Option<&str> {
     let last = name.rsplit('/').next().unwrap_or(name);
-    let is_digest = last.len() == 64 && last.bytes().all(|b| b.is_ascii_hexdigit());
-    !is_digest || hex::encode(Sha256::digest(body)) == last
+    let is_digest =
+        last.len() == 64 && last.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    is_digest.then_some(last)
 }
 
 #[cfg(test)]
@@ -158,10 +167,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_that_is_a_digest_binds_its_content() {
-        let name = format!("data/2c/{}", hex::encode(Sha256::digest(b"foo")));
-        assert!(is_addressed_right(&name, b"foo"));
-        assert!(!is_addressed_right(&name, b"fop"));
-        assert!(is_addressed_right("config", b"anything"));
+    fn a_name_that_is_a_digest_says_what_its_content_is() {
+        let digest = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
+        assert_eq!(digest_in(&format!("data/2c/{digest}")), Some(digest));
+        assert_eq!(digest_in(digest), Some(digest));
+        assert_eq!(digest_in("config"), None);
+        assert_eq!(digest_in(&digest.to_uppercase()), None);
     }
 }

@@ -14,6 +14,7 @@ pub mod probe;
 pub mod rate;
 pub mod replica;
 pub mod store;
+mod transfer;
 pub mod wire;
 
 pub use error::StoreError;

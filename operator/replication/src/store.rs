@@ -18,6 +18,7 @@ use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
 use crate::body;
 use crate::error::{StoreError, Target};
+use crate::wire::Wire;
 
 /// Until a connection stands.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -66,6 +67,7 @@ pub struct Store {
     once: Client,
     endpoint: Arc<str>,
     silence: Duration,
+    wire: Wire,
 }
 
 /// What a create-only write came to.
@@ -140,7 +142,8 @@ impl Store {
             builder.clone().retry_config(RetryConfig::standard().with_max_attempts(3)).build(),
         );
         let once = Client::from_conf(builder.retry_config(RetryConfig::disabled()).build());
-        Ok(Self { client, once, endpoint: config.endpoint.as_str().into(), silence: ANSWER })
+        let wire = Wire::connect(config)?;
+        Ok(Self { client, once, endpoint: config.endpoint.as_str().into(), silence: ANSWER, wire })
     }
 
     /// The URL it was made for.
@@ -149,17 +152,17 @@ impl Store {
         &self.endpoint
     }
 
+    /// For the calls that are made once for every object.
+    pub(crate) fn wire(&self) -> &Wire {
+        &self.wire
+    }
+
     pub(crate) fn client(&self) -> &Client {
         &self.client
     }
 
     pub(crate) fn once(&self) -> &Client {
         &self.once
-    }
-
-    /// The longest silence inside a body.
-    pub(crate) fn silence(&self) -> Duration {
-        self.silence
     }
 
     /// Settings of a request with a body of that many bytes. Two deadlines only: the SDK keeps connections

@@ -216,7 +216,7 @@ impl Copier {
         if about.tags == 0 || !self.knows.tags.load(Ordering::Relaxed) {
             return Ok(about);
         }
-        match self.source.wire.tags(&self.source.bucket, key).await {
+        match self.source.wire.tags(&self.source.bucket, key, None).await {
             Ok(tags) => Ok(about.with_tags(&tags)),
             Err(StoreError::Unsupported { .. }) => {
                 self.knows.tags.store(false, Ordering::Relaxed);

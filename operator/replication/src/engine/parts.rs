@@ -38,7 +38,7 @@ enum Cut {
 pub(super) async fn copy(copier: &Copier, wanted: &Wanted, count: u32) -> Result<Option<Written>, Failed> {
     let from = &copier.source;
     let key = from.key(&wanted.key);
-    let first = Part { is: Some(&wanted.seen.etag), number: Some(1), range: None };
+    let first = Part { is: Some(&wanted.seen.etag), number: Some(1), ..Part::default() };
     let found = from.wire.get(&from.bucket, &key, first).await.map_err(Failed::AtSource)?;
     let size = wanted.seen.size;
     let Some((cut, count)) = cut(copier, &found, size, count) else { return Ok(None) };
@@ -143,10 +143,10 @@ async fn part(
         copier.asked().await;
         let is = Some(&wanted.seen.etag);
         let part = match cut {
-            Cut::ByNumber => Part { is, number: Some(number), range: None },
+            Cut::ByNumber => Part { is, number: Some(number), ..Part::default() },
             Cut::Even(bytes) => {
                 let first = bytes * u64::from(number - 1);
-                Part { is, number: None, range: Some((first, (first + bytes).min(size) - 1)) }
+                Part { is, range: Some((first, (first + bytes).min(size) - 1)), ..Part::default() }
             }
         };
         let key = from.key(&wanted.key);

@@ -3,6 +3,7 @@
 
 mod call;
 mod etag;
+mod hashed;
 mod list;
 mod multipart;
 mod object;
@@ -29,6 +30,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use crate::{StoreConfig, StoreError};
 
 pub use self::etag::ETag;
+pub use self::hashed::{Hash, Hashed, Turned};
 pub use self::list::{Entry, Page};
 pub use self::object::{About, Condition, Found, Part, Written};
 pub use self::passing::{Digests, Outgoing, Passed, Passing, of_bytes};

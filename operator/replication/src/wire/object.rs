@@ -161,6 +161,8 @@ impl Written {
 pub struct Part<'a> {
     /// Only if it is still this one, by its `ETag`.
     pub is: Option<&'a ETag>,
+    /// This version of it, where the bucket keeps versions.
+    pub version: Option<&'a str>,
     /// A part of an object that was written in parts, from 1.
     pub number: Option<u32>,
     /// First and last byte.
@@ -207,7 +209,8 @@ impl Wire {
             call.headers.extend(value.ok().map(|v| (http::header::RANGE, v)));
         }
         let number = part.number.map(|n| n.to_string());
-        let query: Vec<(&str, &str)> = number.iter().map(|n| ("partNumber", n.as_str())).collect();
+        let number = number.iter().map(|n| ("partNumber", n.as_str()));
+        let query: Vec<(&str, &str)> = number.chain(part.version.map(|id| ("versionId", id))).collect();
         call.query = &query;
         self.send(call, Outgoing::Whole(None), Patience::Answer).await
     }
@@ -317,12 +320,19 @@ impl Wire {
         }
     }
 
-    /// The tags of an object.
+    /// The tags of an object, or of a version of it.
     ///
     /// # Errors
     /// What a call can fail with.
-    pub async fn tags(&self, bucket: &str, key: &str) -> Result<Vec<(String, String)>, StoreError> {
-        let call = Call { query: &[("tagging", "")], ..Call::new(Method::GET, bucket, key) };
+    pub async fn tags(
+        &self,
+        bucket: &str,
+        key: &str,
+        version: Option<&str>,
+    ) -> Result<Vec<(String, String)>, StoreError> {
+        let query = [("tagging", ""), ("versionId", version.unwrap_or_default())];
+        let query = &query[..if version.is_some() { 2 } else { 1 }];
+        let call = Call { query, ..Call::new(Method::GET, bucket, key) };
         let (_, body) = self.ask(call).await?;
         let text = String::from_utf8_lossy(&body);
         let tags = text.split("<Tag>").skip(1).filter_map(|tag| {

@@ -76,6 +76,8 @@ pub enum Outgoing {
     Whole(Option<Bytes>),
     /// The answer of another store.
     Passing(Box<Passing>),
+    /// The same, proved before it ends.
+    Hashed(Box<super::Hashed>),
 }
 
 /// The answer of a store, passed on.
@@ -152,7 +154,19 @@ impl Passing {
         Ok(())
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+    /// Whether all that was announced has come.
+    pub(super) fn is_spent(&self) -> bool {
+        self.bytes == self.announced
+    }
+
+    fn left(&self) -> u64 {
+        self.announced - self.bytes
+    }
+
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
         if let Some(pause) = &mut self.pause {
             if pause.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
@@ -200,6 +214,7 @@ impl Body for Outgoing {
                 Poll::Ready(bytes.take().filter(|b| !b.is_empty()).map(|b| Ok(Frame::data(b))))
             }
             Self::Passing(passing) => passing.poll(cx),
+            Self::Hashed(hashed) => hashed.poll(cx),
         }
     }
 
@@ -207,13 +222,15 @@ impl Body for Outgoing {
         match self {
             Self::Whole(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
             Self::Passing(passing) => passing.announced == 0,
+            Self::Hashed(hashed) => hashed.passing.announced == 0,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
-            Self::Passing(passing) => SizeHint::with_exact(passing.announced - passing.bytes),
+            Self::Passing(passing) => SizeHint::with_exact(passing.left()),
+            Self::Hashed(hashed) => SizeHint::with_exact(hashed.passing.left()),
         }
     }
 }
