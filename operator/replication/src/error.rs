@@ -5,6 +5,8 @@ use std::error::Error;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::http::Response;
 
+use crate::reach::OutOfReach;
+
 /// Longest detail kept, in characters: what a store answers ends up in a status.
 const DETAIL: usize = 400;
 
@@ -14,6 +16,12 @@ pub enum StoreError {
     /// No connection, no answer in time, or an answer of 5xx. Worth trying again.
     #[error("{endpoint} can't be reached or does not answer as it should: {detail}")]
     Unreachable { endpoint: String, detail: String },
+    /// Its address is one that may not be called from here. No connection was made.
+    #[error(
+        "{endpoint} is not called: {refusal}; correct the endpoint, or let the platform allow the network: --stores-allow, in the \
+         chart stores.reach.allow"
+    )]
+    OutOfReach { endpoint: String, refusal: OutOfReach },
     /// The credentials are unknown, wrong, or may not do this; `detail` says which, as far as the store tells.
     #[error("{endpoint} refuses access to {what}: {detail}")]
     Denied { endpoint: String, what: String, detail: String },
@@ -61,6 +69,9 @@ impl Target<'_> {
     where
         E: ProvideErrorMetadata + Error + 'static,
     {
+        if let Some(refusal) = OutOfReach::in_causes_of(error) {
+            return refusal.at(self.endpoint);
+        }
         let status = error.raw_response().map(|r| r.status().as_u16());
         let code = error.code().unwrap_or_default();
         let detail = match (status, error.message()) {
@@ -99,6 +110,14 @@ impl Target<'_> {
                 StoreError::Unreachable { endpoint, detail }
             }
             _ => StoreError::Other { what: self.name(), detail },
+        }
+    }
+
+    /// A request to which there was no answer.
+    pub(crate) fn unanswered(self, error: &(dyn Error + 'static)) -> StoreError {
+        match OutOfReach::in_causes_of(error) {
+            Some(refusal) => refusal.at(self.endpoint),
+            None => self.broke_off(&chain(error)),
         }
     }
 

@@ -18,9 +18,9 @@ use jiff::SignedDuration;
 use memory_store::{
     BucketOptions, Conditions, Content, ETags, Fault, MemoryStore, NewObject, Operation, Options as Kind,
 };
-use tripod_replication::StoreConfig;
 use tripod_replication::engine::{self, Counters, Deletes, Depth, Filter, Options, Place, Report, Side};
 use tripod_replication::wire::{Patience, Wire};
+use tripod_replication::{Reach, StoreConfig};
 
 const BUCKET: &str = "b";
 const KEY: &str = "key";
@@ -61,6 +61,7 @@ fn config(store: &MemoryStore) -> StoreConfig {
         access_key_id: KEY.into(),
         secret_access_key: "secret".into(),
         session_token: None,
+        reach: Reach::default(),
     }
 }
 

@@ -100,7 +100,7 @@ impl Wire {
         let mut seen = 0;
         loop {
             if let Ok(answer) = timeout(self.inner.patience.silence, &mut sent).await {
-                return answer.map_err(|e| target.broke_off(&chain(&e)));
+                return answer.map_err(|e| target.unanswered(&e));
             }
             let now = match &patience {
                 Patience::Answer => 0,

@@ -26,6 +26,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use crate::reach::Resolver;
 use crate::{StoreConfig, StoreError};
 
 pub use self::etag::ETag;
@@ -66,7 +67,7 @@ pub struct Wire {
 }
 
 struct Inner {
-    client: Client<HttpsConnector<HttpConnector>, Outgoing>,
+    client: Client<HttpsConnector<HttpConnector<Resolver>>, Outgoing>,
     endpoint: String,
     base: String,
     host: http::HeaderValue,
@@ -86,7 +87,7 @@ impl Wire {
     /// Prepares a client. No call is made.
     ///
     /// # Errors
-    /// When the endpoint is not a URL of http or https, or the certificates are not PEM.
+    /// When the endpoint is not a URL of http or https or may not be called, or the certificates are not PEM.
     pub fn connect(config: &StoreConfig) -> Result<Self, StoreError> {
         Self::with_patience(config, Patience::default())
     }
@@ -107,7 +108,8 @@ impl Wire {
         }
         let authority = uri.authority().ok_or_else(|| malformed("names no host"))?;
         let host = http::HeaderValue::from_str(authority.as_str()).map_err(|_| malformed("names no host"))?;
-        let mut http = HttpConnector::new();
+        config.reach.check_endpoint(base)?;
+        let mut http = HttpConnector::new_with_resolver(Resolver::new(&config.reach));
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_connect_timeout(Some(CONNECT));

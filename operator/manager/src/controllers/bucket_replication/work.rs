@@ -85,6 +85,7 @@ impl End {
             StoreAccess::Foreign(_) => "NotOwned",
             StoreAccess::Store(StoreError::NoSuchBucket { .. }) => "Missing",
             StoreAccess::Store(StoreError::Denied { .. }) => "Denied",
+            StoreAccess::Store(StoreError::OutOfReach { .. }) => "Refused",
             StoreAccess::Store(error) if error.is_transient() => "Unreachable",
             _ => "Wrong",
         };
@@ -183,6 +184,7 @@ fn explain(from: &End, to: &End, error: StoreError) -> Refusal {
     let at = match &error {
         StoreError::Unreachable { endpoint, .. }
         | StoreError::Denied { endpoint, .. }
+        | StoreError::OutOfReach { endpoint, .. }
         | StoreError::Unsupported { endpoint, .. }
         | StoreError::NoSuchBucket { endpoint, .. } => endpoint.as_str(),
         _ => "",
