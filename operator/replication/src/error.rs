@@ -37,6 +37,12 @@ pub enum StoreError {
     Conflict { bucket: String, key: String, detail: String },
     #[error("{endpoint} does not support this: {detail}")]
     Unsupported { endpoint: String, detail: String },
+    /// Something is there, and nothing of it was replicated. It was left as it is.
+    #[error(
+        "{target} is not empty (it has {key:?}), and nothing was replicated there yet; choose an empty bucket or prefix, or adopt \
+         what is there: equal objects stay, others of the same name are replaced"
+    )]
+    NotEmpty { target: String, key: String },
     #[error("{what}: {detail}")]
     Other { what: String, detail: String },
 }

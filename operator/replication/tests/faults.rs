@@ -20,7 +20,7 @@ use memory_store::{
 };
 use tripod_replication::engine::{self, Counters, Deletes, Depth, Filter, Options, Place, Report, Side};
 use tripod_replication::wire::{Patience, Wire};
-use tripod_replication::{Reach, StoreConfig};
+use tripod_replication::{Reach, StoreConfig, StoreError};
 
 const BUCKET: &str = "b";
 const KEY: &str = "key";
@@ -108,7 +108,7 @@ impl World {
         Place::Folder(self.folder.path().join("manifest"))
     }
 
-    async fn run(&self, options: &Options) -> Result<Report, tripod_replication::StoreError> {
+    async fn run(&self, options: &Options) -> Result<Report, StoreError> {
         let counters = Arc::new(Counters::default());
         engine::replicate(&side(&self.source), &side(&self.target), self.place(), options, &counters).await
     }
@@ -434,7 +434,9 @@ async fn a_target_that_is_not_empty_is_not_overwritten_unasked() {
     let world = World::new(&mut random).await;
     world.source.put(BUCKET, "k", b"ours".to_vec());
     world.target.put(BUCKET, "k", b"theirs".to_vec());
-    let refused = world.run(&Options::default()).await.unwrap_err().to_string();
+    let refused = world.run(&Options::default()).await.unwrap_err();
+    assert!(matches!(&refused, StoreError::NotEmpty { key, .. } if key == "k"), "{refused}");
+    let refused = refused.to_string();
     assert!(refused.contains("is not empty") && refused.contains("adopt"), "{refused}");
     assert_eq!(bytes_of(&world.target.get(BUCKET, "k").unwrap()), b"theirs");
     world.run(&Options { adopt: true, ..Options::default() }).await.unwrap();

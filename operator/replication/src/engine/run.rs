@@ -144,14 +144,7 @@ async fn refuse_unless_empty(destination: &Side) -> Result<(), StoreError> {
     let page = destination.wire.list(&destination.bucket, &destination.prefix, None, None).await?;
     match page.entries.first() {
         None => Ok(()),
-        Some(entry) => Err(StoreError::Other {
-            what: destination.to_string(),
-            detail: format!(
-                "is not empty (it has {:?}), and nothing was replicated there yet; choose an empty bucket or prefix, or \
-                 adopt what is there: equal objects stay, others of the same name are replaced",
-                entry.key
-            ),
-        }),
+        Some(entry) => Err(StoreError::NotEmpty { target: destination.to_string(), key: entry.key.clone() }),
     }
 }
 

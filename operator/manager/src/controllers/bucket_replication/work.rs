@@ -178,7 +178,7 @@ fn options(object: &BucketReplication) -> Result<Options, String> {
 
 /// What the engine could not do, by who is to blame.
 fn explain(from: &End, to: &End, error: StoreError) -> Refusal {
-    if matches!(&error, StoreError::Other { detail, .. } if detail.starts_with("is not empty")) {
+    if matches!(error, StoreError::NotEmpty { .. }) {
         return Refusal { reason: "TargetNotEmpty".to_owned(), message: format!("{}: {error}", to.name()) };
     }
     let at = match &error {
