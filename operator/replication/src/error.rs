@@ -54,6 +54,16 @@ impl StoreError {
         matches!(self, Self::Unreachable { .. } | Self::Conflict { .. })
     }
 
+    /// Names the permission that a refused call needs, where it may be that.
+    pub(crate) fn for_want_of(mut self, permission: &str) -> Self {
+        if let Self::Denied { detail, .. } = &mut self
+            && (detail.starts_with("AccessDenied") || detail.starts_with("HTTP 403"))
+        {
+            *detail = format!("{detail}; this needs {permission}");
+        }
+        self
+    }
+
     /// Whether the object is simply not there.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
@@ -101,6 +111,10 @@ impl Target<'_> {
             (_, "NoSuchBucket") => StoreError::NoSuchBucket { endpoint, bucket },
             (_, "AuthorizationHeaderMalformed") => {
                 StoreError::Other { what: self.name(), detail: format!("{detail}; is the region right?") }
+            }
+            (_, "KeyTooLongError") => {
+                let advice = "a key has at most 1024 bytes, with the prefix; shorten one of them";
+                StoreError::Other { what: self.name(), detail: format!("{detail}; {advice}") }
             }
             (Some(401 | 403), _) | (_, "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken") => {
                 let detail = format!("{detail}; {}", advice(code));

@@ -175,8 +175,7 @@ fn check(source: &Side, destination: &Side) -> Result<(), StoreError> {
     if source.bucket.is_empty() || destination.bucket.is_empty() {
         return wrong("a bucket has no name");
     }
-    let same_bucket =
-        source.wire.endpoint() == destination.wire.endpoint() && source.bucket == destination.bucket;
+    let same_bucket = source.wire.is_at(destination.wire.endpoint()) && source.bucket == destination.bucket;
     let (from, to) = (&source.prefix, &destination.prefix);
     if same_bucket && (from.starts_with(to.as_str()) || to.starts_with(from.as_str())) {
         return wrong("the destination is the source, or inside of it; name another bucket or prefix");

@@ -7,6 +7,7 @@ mod list;
 mod multipart;
 mod object;
 mod passing;
+mod permission;
 mod tls;
 
 use std::fmt;
@@ -146,6 +147,17 @@ impl Wire {
     #[must_use]
     pub fn endpoint(&self) -> &str {
         &self.inner.endpoint
+    }
+
+    /// Whether a URL is that of the same store, as far as URLs tell.
+    #[must_use]
+    pub fn is_at(&self, endpoint: &str) -> bool {
+        let place = |url: &str| {
+            let uri: Uri = url.trim_end_matches('/').parse().ok()?;
+            let standard = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+            Some((uri.host()?.trim_end_matches('.').to_ascii_lowercase(), uri.port_u16().unwrap_or(standard)))
+        };
+        self.endpoint() == endpoint || place(self.endpoint()).is_some_and(|own| Some(own) == place(endpoint))
     }
 
     /// How long calls may take.
