@@ -16,8 +16,10 @@ mod record;
 mod recorder;
 mod report;
 mod run;
+mod tags;
 mod verify;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -97,6 +99,8 @@ pub struct Filter {
     /// Bytes, both inclusive.
     pub smallest: Option<u64>,
     pub largest: Option<u64>,
+    /// All of these, by name. They cost a request for each object that would be copied.
+    pub tags: BTreeMap<String, String>,
 }
 
 impl Filter {

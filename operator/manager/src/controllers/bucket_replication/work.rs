@@ -163,6 +163,7 @@ fn options(object: &BucketReplication) -> Result<Options, String> {
     let mut filter = Filter::globs(&spec.filter.include, &spec.filter.exclude)?;
     filter.smallest = spec.filter.min_size.as_ref().map(bytes).transpose()?;
     filter.largest = spec.filter.max_size.as_ref().map(bytes).transpose()?;
+    filter.tags.clone_from(&spec.filter.tags);
     Ok(Options {
         deletes: match spec.deletes.policy {
             DeletePolicy::Ignore => Deletes::Ignore,
