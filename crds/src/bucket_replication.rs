@@ -1,5 +1,7 @@
 //! BucketReplication: a department's own bucket at one centre, kept in step with buckets at others.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
@@ -168,6 +170,11 @@ pub struct Filter {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "quantities::read_one")]
     #[schemars(schema_with = "quantities::bytes")]
     pub max_size: Option<Quantity>,
+    /// Objects that have all of these tags. Each object that would be copied costs a request more; one that lacks them is asked
+    /// for again when it has changed, and after a day.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 10, "additionalProperties" = {"type": "string", "maxLength": 256}))]
+    pub tags: BTreeMap<String, String>,
 }
 
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]

@@ -245,6 +245,11 @@ fn check(seen: &Observed) -> Result<Rhythm, Verdict> {
     ] {
         amount.as_ref().map(bytes).transpose().map_err(invalid(field))?;
     }
+    if let Some(name) = spec.filter.tags.keys().find(|name| !(1..=128).contains(&name.chars().count())) {
+        return Err(invalid("filter.tags")(format!(
+            "{name:?} is no name of a tag: it has 1 to 128 characters"
+        )));
+    }
     check_places(seen)?;
     Ok(rhythm)
 }

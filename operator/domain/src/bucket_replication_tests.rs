@@ -199,6 +199,7 @@ fn what_is_wrong_is_refused_with_its_field() {
         (seen(&json!({"rpo": "30s"})), "Invalid", "spec.rpo"),
         (seen(&json!({"bandwidth": "-1"})), "Invalid", "spec.bandwidth"),
         (seen(&json!({"filter": {"minSize": "much"}})), "Invalid", "spec.filter.minSize"),
+        (seen(&json!({"filter": {"tags": {"": "x"}}})), "Invalid", "spec.filter.tags"),
         (bad_pattern, "Invalid", "spec.filter"),
     ] {
         let mut seen = seen;

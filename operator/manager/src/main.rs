@@ -7,6 +7,7 @@ mod gateway;
 mod leader;
 mod mover;
 mod operator;
+mod reach;
 mod replicate;
 mod stores;
 mod telemetry;

@@ -21,6 +21,7 @@ use crate::controllers;
 use crate::controllers::bucket_replication::RunsOfAll;
 use crate::gateway::{self, KubeGatekeeper, certificate};
 use crate::leader::Candidate;
+use crate::reach::ReachArguments;
 use crate::stores::Stores;
 use crate::telemetry::api_calls::CountCalls;
 use crate::telemetry::http;
@@ -61,6 +62,8 @@ pub struct OperatorArguments {
     no_leader_election: bool,
     #[command(flatten)]
     utilisation: SourceArguments,
+    #[command(flatten)]
+    stores: ReachArguments,
 }
 
 /// Runs until the process is told to stop.
@@ -79,7 +82,15 @@ pub async fn run(arguments: OperatorArguments) -> Result<()> {
     let identity = std::env::var("POD_NAME").unwrap_or_else(|_| format!("process-{}", std::process::id()));
     let gateway_url = arguments.gateway_url.clone().unwrap_or_else(|| format!("https://{service}:8443"));
     let gateway = Door { url: gateway_url, ca: certificate.ca_pem.clone() };
-    let (ctx, feeds) = assemble(&arguments, config, client.clone(), &metrics, gateway, &identity)?;
+    let stores = Stores::new(
+        client.clone(),
+        config,
+        centre.clone(),
+        namespace.clone(),
+        arguments.vault_key_secret.clone(),
+        arguments.stores.reach().await,
+    );
+    let (ctx, feeds) = assemble(&arguments, stores, client.clone(), &metrics, gateway, &identity)?;
     // Ready means that movers are served: so the gateway's socket first, then what answers the kubelet.
     let doors = TcpListener::bind(arguments.gateway_address).await.context("--gateway-address")?;
     let gateway = {
@@ -111,7 +122,7 @@ struct Door {
 /// What the controllers share, and the watches that fill it. What is scraped is made from the same.
 fn assemble(
     arguments: &OperatorArguments,
-    config: Config,
+    stores: Stores,
     client: Client,
     metrics: &Arc<Metrics>,
     gateway: Door,
@@ -135,7 +146,6 @@ fn assemble(
         triggers,
     };
     let (centre, namespace) = (arguments.centre.clone(), arguments.namespace.clone());
-    let key = arguments.vault_key_secret.clone();
     let ctx = Ctx {
         tenancy,
         classes,
@@ -144,7 +154,7 @@ fn assemble(
         windows,
         supervision,
         recorder: Recorder::new(client.clone(), reporter),
-        stores: Stores::new(client.clone(), config, centre.clone(), namespace.clone(), key),
+        stores,
         gateway_url: gateway.url,
         gateway_ca: gateway.ca,
         image: arguments.image.clone(),

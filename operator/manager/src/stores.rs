@@ -8,7 +8,7 @@ use kube::{Api, Client, Config, ResourceExt};
 use tripod_crds::Centre;
 use tripod_crds::centre::SecretRef;
 use tripod_replication::replica::Replica;
-use tripod_replication::{Store, StoreConfig, StoreError};
+use tripod_replication::{Reach, Store, StoreConfig, StoreError};
 
 use crate::vault::{MasterKey, SystemVault, layout};
 
@@ -39,6 +39,7 @@ pub struct Stores {
     centre: String,
     namespace: String,
     master_key_secret: String,
+    reach: Reach,
 }
 
 impl Stores {
@@ -49,8 +50,9 @@ impl Stores {
         centre: String,
         namespace: String,
         master_key_secret: String,
+        reach: Reach,
     ) -> Self {
-        Self { client, config, centre, namespace, master_key_secret }
+        Self { client, config, centre, namespace, master_key_secret, reach }
     }
 
     /// Access to a centre's store with the most that this operator has: to write where it serves the centre,
@@ -89,6 +91,7 @@ impl Stores {
             access_key_id,
             secret_access_key,
             session_token: None,
+            reach: self.reach.clone(),
         })
     }
 

@@ -19,9 +19,9 @@ use memory_store::{
     BucketOptions, Conditions, Content, ETags, Fault, MemoryStore, NewObject, Operation, Options as Kind,
     Order,
 };
-use tripod_replication::StoreConfig;
 use tripod_replication::engine::{self, Counters, Deletes, Depth, Filter, Options, Place, Report, Side};
 use tripod_replication::wire::{Patience, Wire};
+use tripod_replication::{Reach, StoreConfig, StoreError};
 
 const BUCKET: &str = "b";
 const KEY: &str = "key";
@@ -62,6 +62,7 @@ fn config(store: &MemoryStore) -> StoreConfig {
         access_key_id: KEY.into(),
         secret_access_key: "secret".into(),
         session_token: None,
+        reach: Reach::default(),
     }
 }
 
@@ -115,15 +116,11 @@ impl World {
         Place::Folder(self.folder.path().join("manifest"))
     }
 
-    async fn run(&self, options: &Options) -> Result<Report, tripod_replication::StoreError> {
+    async fn run(&self, options: &Options) -> Result<Report, StoreError> {
         self.run_with(options, HASTY).await
     }
 
-    async fn run_with(
-        &self,
-        options: &Options,
-        silence: Duration,
-    ) -> Result<Report, tripod_replication::StoreError> {
+    async fn run_with(&self, options: &Options, silence: Duration) -> Result<Report, StoreError> {
         let (from, to) = (side(&self.source, silence), side(&self.target, silence));
         engine::replicate(&from, &to, self.place(), options, &Arc::<Counters>::default()).await
     }
@@ -451,7 +448,9 @@ async fn a_target_that_is_not_empty_is_not_overwritten_unasked() {
     let world = World::new(&mut random).await;
     world.source.put(BUCKET, "k", b"ours".to_vec());
     world.target.put(BUCKET, "k", b"theirs".to_vec());
-    let refused = world.run(&Options::default()).await.unwrap_err().to_string();
+    let refused = world.run(&Options::default()).await.unwrap_err();
+    assert!(matches!(&refused, StoreError::NotEmpty { key, .. } if key == "k"), "{refused}");
+    let refused = refused.to_string();
     assert!(refused.contains("is not empty") && refused.contains("adopt"), "{refused}");
     assert_eq!(bytes_of(&world.target.get(BUCKET, "k").unwrap()), b"theirs");
     world.run(&Options { adopt: true, ..Options::default() }).await.unwrap();

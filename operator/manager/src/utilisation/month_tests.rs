@@ -19,6 +19,7 @@ use tripod_domain::ledger::Quota;
 use tripod_domain::namespace::Namespace;
 use tripod_domain::quantity;
 use tripod_domain::tenancy::{DEPARTMENT, REQUEST};
+use tripod_replication::Reach;
 
 use super::*;
 use crate::stores::Stores;
@@ -146,7 +147,14 @@ async fn bench(systems: i64) -> Bench {
         supervision: supervision.clone(),
         clouds: store().0,
         recorder: Recorder::new(client.clone(), reporter),
-        stores: Stores::new(client.clone(), config, "bench".into(), namespace.clone(), "none".into()),
+        stores: Stores::new(
+            client.clone(),
+            config,
+            "bench".into(),
+            namespace.clone(),
+            "none".into(),
+            Reach::default(),
+        ),
         gateway_url: String::new(),
         gateway_ca: String::new(),
         image: String::new(),

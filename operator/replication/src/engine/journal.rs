@@ -9,8 +9,8 @@ use super::manifest::Reader;
 use crate::StoreError;
 
 const FOLDER: &str = "journal/";
-/// Between keys: no key has it.
-const END: u8 = 0;
+/// Behind each key. Text has no such byte.
+const END: u8 = 0xff;
 
 /// The name of a run that begins now, unlike that of any other.
 pub(super) fn name_of_run() -> String {
@@ -154,16 +154,16 @@ mod tests {
         let place = manifest.reader();
         let mut first = Writer::new(place.clone(), name_of_run(), 0);
         first.about_to_copy(["a", "c"].into_iter()).await.unwrap();
-        first.about_to_copy(["e\n目"].into_iter()).await.unwrap();
+        first.about_to_copy(["e\n目", "g\0a"].into_iter()).await.unwrap();
         Writer::new(place.clone(), name_of_run(), 1).about_to_copy(["b"].into_iter()).await.unwrap();
         let mut cursor = Left::find(&place).await.unwrap().cursor(&place);
         let mut found = Vec::new();
-        for key in ["a", "aa", "b", "c", "d", "e\n目", "f"] {
+        for key in ["a", "aa", "b", "c", "d", "e\n目", "f", "g", "g\0a"] {
             if cursor.has(key).await.unwrap() {
                 found.push(key);
             }
         }
-        assert_eq!(found, ["a", "b", "c", "e\n目"]);
+        assert_eq!(found, ["a", "b", "c", "e\n目", "g\0a"]);
         let left = Left::find(&place).await.unwrap();
         left.forget(&place, 0).await.unwrap();
         assert!(Left::find(&place).await.unwrap().cursor(&place).has("b").await.unwrap());

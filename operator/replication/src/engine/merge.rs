@@ -6,7 +6,8 @@ use super::decide::{Known, Step, decide};
 use super::journal;
 use super::listing::{Cursor, Range};
 use super::manifest::Reader;
-use super::record::{Described, Record};
+use super::record::{Described, Proof, Record};
+use super::tags::Asked;
 use super::{Filter, Side};
 use crate::StoreError;
 
@@ -17,6 +18,7 @@ pub(super) struct Merge {
     records: Records,
     journal: journal::Cursor,
     filter: Filter,
+    asked: Option<Asked>,
 }
 
 /// What a key came to.
@@ -78,6 +80,7 @@ impl Merge {
                 next: None,
                 last: None,
             },
+            asked: Asked::of(&filter),
             filter,
         }
     }
@@ -105,12 +108,19 @@ impl Merge {
         let there = if at_destination { self.destination.take() } else { None };
         let record = if on_record { self.records.next.take() } else { None };
         let wanted = wants_key && entry.as_ref().is_none_or(|entry| self.filter.wants_size(entry));
+        let is_left_out = |record: &Record| record.proof == Proof::LeftOut;
         if !wanted {
-            return Ok(Some(Merged::LeftOut(record)));
+            return Ok(Some(Merged::LeftOut(record.filter(|record| !is_left_out(record)))));
         }
-        let known = match record {
+        if let (Some(asked), Some(entry), Some(record)) = (&self.asked, &entry, &record)
+            && asked.still_lacks(record, entry)
+        {
+            return Ok(Some(Merged::LeftOut(Some(record.clone()))));
+        }
+        let known = match record.filter(|record| !is_left_out(record)) {
             Some(record) => Known::Recorded(record),
-            None if begun => Known::Begun,
+            // What lies there may be equal and yet lack the tags: it is not ours before they were asked for.
+            None if begun || (self.asked.is_some() && entry.is_some()) => Known::Begun,
             None => Known::Nothing,
         };
         Ok(Some(Merged::Step(decide(entry, there.as_ref(), known))))

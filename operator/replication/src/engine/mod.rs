@@ -16,9 +16,11 @@ mod record;
 mod recorder;
 mod report;
 mod run;
+mod tags;
 mod unsorted;
 mod verify;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -106,6 +108,8 @@ pub struct Filter {
     /// Bytes, both inclusive.
     pub smallest: Option<u64>,
     pub largest: Option<u64>,
+    /// All of these, by name. They cost a request for each object that would be copied.
+    pub tags: BTreeMap<String, String>,
 }
 
 impl Filter {
@@ -187,8 +191,7 @@ fn check(source: &Side, destination: &Side) -> Result<(), StoreError> {
     if source.bucket.is_empty() || destination.bucket.is_empty() {
         return wrong("a bucket has no name");
     }
-    let same_bucket =
-        source.wire.endpoint() == destination.wire.endpoint() && source.bucket == destination.bucket;
+    let same_bucket = source.wire.is_at(destination.wire.endpoint()) && source.bucket == destination.bucket;
     let (from, to) = (&source.prefix, &destination.prefix);
     if same_bucket && (from.starts_with(to.as_str()) || to.starts_with(from.as_str())) {
         return wrong("the destination is the source, or inside of it; name another bucket or prefix");

@@ -34,6 +34,8 @@ pub struct Counters {
     /// At the destination, and never replicated.
     pub foreign: AtomicU64,
     pub failed: AtomicU64,
+    /// Lacking the tags that were asked for.
+    pub left_out: AtomicU64,
     /// When the oldest that the destination lacked was written, by the source's clock, in milliseconds since 1970.
     oldest: AtomicI64,
     /// The same of those that it still lacks at the end.
@@ -74,6 +76,8 @@ pub struct Report {
     pub gone: u64,
     pub foreign: u64,
     pub failed: u64,
+    /// Objects that lack the tags that were asked for.
+    pub left_out: u64,
     /// The first of those that failed.
     pub troubles: Vec<Trouble>,
     /// How many would have been deleted where that was more than was allowed; then none was.
@@ -155,6 +159,7 @@ impl Counters {
             gone: get(&self.gone),
             foreign: get(&self.foreign),
             failed: get(&self.failed),
+            left_out: get(&self.left_out),
             troubles: self.troubles.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             wanted: get(&self.wanted),
             wanted_bytes: get(&self.wanted_bytes),

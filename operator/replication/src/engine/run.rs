@@ -12,16 +12,17 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::copy::{Copied, Copier, Knows};
-use super::decide::Step;
+use super::decide::{Step, Why};
 use super::gate::{Gate, Permit};
 use super::journal::{self, Left, Writer};
 use super::manifest::{Manifest, Place, Shared};
 use super::merge::{Merge, Merged};
 use super::parts::{self, Doubts};
 use super::ranges::{self, Part, Progress};
-use super::record::{Record, Seen};
+use super::record::{Proof, Record, Seen};
 use super::recorder::Recorder;
 use super::report::{Counters, Planned, Report};
+use super::tags::Asked;
 use super::{Deletes, Filter, Losses, Options, Side, check};
 use crate::StoreError;
 use crate::wire::{Condition, Entry};
@@ -73,6 +74,7 @@ pub async fn replicate(
         losses: Losses::default(),
         knows: Knows::default(),
         doubts: Doubts::default(),
+        asked: Asked::of(&options.filter),
     });
     clear_uploads(&copier).await?;
     let manifest: Shared = Arc::new(Mutex::new(manifest));
@@ -114,14 +116,22 @@ pub async fn plan(
         let reader = manifest.reader();
         let left = Left::find(&reader).await?;
         let filter = options.filter.clone();
+        let asked = Asked::of(&filter);
         let mut merge = Merge::open(source, destination, &range, reader, segments, &left, filter);
-        while let Some(merged) = merge.next().await? {
-            let Merged::Step(step) = merged else { continue };
-            match step {
-                Step::Copy { entry, why, .. } => {
+        let mut copies: Vec<(Entry, Why)> = Vec::new();
+        loop {
+            let merged = merge.next().await?;
+            let is_whole = copies.len() == if asked.is_some() { PAGE } else { 1 };
+            if merged.is_none() || is_whole {
+                for (entry, why) in tagged(source, asked.as_ref(), std::mem::take(&mut copies)).await? {
                     counters.found(&Seen::of(&entry), why);
                     tell(Planned { key: entry.key, why: why.name(), size: entry.size });
                 }
+            }
+            let Some(merged) = merged else { break };
+            let Merged::Step(step) = merged else { continue };
+            match step {
+                Step::Copy { entry, why, .. } => copies.push((entry, why)),
                 Step::Gone { record, .. } => {
                     counters.gone.fetch_add(1, Ordering::Relaxed);
                     if matches!(options.deletes, Deletes::Mirror { .. }) {
@@ -136,6 +146,21 @@ pub async fn plan(
     Ok(counters.report())
 }
 
+/// Those that have the tags that are asked for.
+async fn tagged(
+    source: &Side,
+    asked: Option<&Asked>,
+    copies: Vec<(Entry, Why)>,
+) -> Result<Vec<(Entry, Why)>, StoreError> {
+    let Some(asked) = asked else { return Ok(copies) };
+    let each = asked.are_on_each(source, copies, |(entry, _)| entry.key.as_str(), None).await;
+    let kept = each.into_iter().filter_map(|(copy, are_there)| match are_there {
+        Ok(are_there) => are_there.then_some(Ok(copy)),
+        Err(error) => Some(Err(error)),
+    });
+    kept.collect()
+}
+
 fn of(source: &Side, destination: &Side) -> String {
     format!("{}/{} to {}/{}", source.bucket, source.prefix, destination.bucket, destination.prefix)
 }
@@ -144,14 +169,7 @@ async fn refuse_unless_empty(destination: &Side) -> Result<(), StoreError> {
     let page = destination.wire.list(&destination.bucket, &destination.prefix, None, None).await?;
     match page.entries.first() {
         None => Ok(()),
-        Some(entry) => Err(StoreError::Other {
-            what: destination.to_string(),
-            detail: format!(
-                "is not empty (it has {:?}), and nothing was replicated there yet; choose an empty bucket or prefix, or \
-                 adopt what is there: equal objects stay, others of the same name are replaced",
-                entry.key
-            ),
-        }),
+        Some(entry) => Err(StoreError::NotEmpty { target: destination.to_string(), key: entry.key.clone() }),
     }
 }
 
@@ -268,6 +286,7 @@ struct Ended {
 struct Waiting {
     entry: Entry,
     condition: Condition,
+    why: Why,
     record: Option<Record>,
     slot: u64,
 }
@@ -302,6 +321,7 @@ impl Walk {
                 },
                 // Nothing else can be done at the moment.
                 () = std::future::ready(()), if self.ready.is_empty() && !self.found.is_empty() => {
+                    self.leave_out().await?;
                     self.journal.about_to_copy(self.found.iter().map(|w| w.entry.key.as_str())).await?;
                     self.ready.extend(self.found.drain(..));
                 }
@@ -317,6 +337,10 @@ impl Walk {
         let step = match merged {
             Merged::LeftOut(None) => return Ok(()),
             Merged::LeftOut(Some(record)) => {
+                if record.proof == Proof::LeftOut {
+                    self.counters.left_out.fetch_add(1, Ordering::Relaxed);
+                    self.counters.listed.fetch_add(1, Ordering::Relaxed);
+                }
                 return self.recorder.push(record).await;
             }
             Merged::Step(step) => step,
@@ -325,9 +349,11 @@ impl Walk {
         match step {
             Step::Keep(record) => self.recorder.push(record).await?,
             Step::Copy { entry, condition, why, record } => {
-                self.counters.found(&Seen::of(&entry), why);
+                if self.copier.asked.is_none() {
+                    self.counters.found(&Seen::of(&entry), why);
+                }
                 let slot = self.recorder.reserve();
-                self.found.push(Waiting { entry, condition, record, slot });
+                self.found.push(Waiting { entry, condition, why, record, slot });
             }
             Step::Gone { record, there } => {
                 self.gone.count += 1;
@@ -341,9 +367,37 @@ impl Walk {
         Ok(())
     }
 
+    /// Takes those away that lack the tags. Before they are in the journal: what lies in their places is none of ours.
+    async fn leave_out(&mut self) -> Result<(), StoreError> {
+        let copier = self.copier.clone();
+        let Some(asked) = &copier.asked else { return Ok(()) };
+        let (found, requests) = (std::mem::take(&mut self.found), copier.requests.as_ref());
+        let each = asked.are_on_each(&copier.source, found, |waiting| &waiting.entry.key, requests).await;
+        for (waiting, are_there) in each {
+            let entry = &waiting.entry;
+            match are_there {
+                Ok(true) => {
+                    self.counters.found(&Seen::of(entry), waiting.why);
+                    self.found.push(waiting);
+                }
+                Ok(false) => {
+                    self.counters.left_out.fetch_add(1, Ordering::Relaxed);
+                    let record = waiting.record.unwrap_or_else(|| asked.lacking(entry));
+                    self.recorder.fill(waiting.slot, Some(record)).await?;
+                }
+                Err(error @ StoreError::Unsupported { .. }) => return Err(error),
+                Err(error) => {
+                    self.counters.failed(&entry.key, entry.modified, error.to_string());
+                    self.recorder.fill(waiting.slot, waiting.record).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn start(&mut self, waiting: Waiting, permit: Permit) {
         let copier = self.copier.clone();
-        let Waiting { entry, condition, record, slot } = waiting;
+        let Waiting { entry, condition, record, slot, .. } = waiting;
         self.copies.spawn(async move {
             let (key, modified, is_measure) = (entry.key.clone(), entry.modified, entry.size <= MEASURE);
             let result = copier.copy(entry, condition).await;
@@ -364,6 +418,10 @@ impl Walk {
                 Some(record)
             }
             Ok(Copied::Gone) => before,
+            Ok(Copied::LeftOut) => {
+                self.counters.left_out.fetch_add(1, Ordering::Relaxed);
+                before
+            }
             Err(error) => {
                 self.counters.failed(&key, modified, error.to_string());
                 before

@@ -9,7 +9,7 @@ use hyper::body::{Body as _, Incoming};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::timeout;
 
-use super::{Outgoing, Wire};
+use super::{Outgoing, Wire, permission};
 use crate::StoreError;
 use crate::error::{Target, chain};
 
@@ -56,6 +56,7 @@ impl Wire {
         patience: Patience,
     ) -> Result<Response<Incoming>, StoreError> {
         let target = self.target(call.bucket, call.key);
+        let permission = permission::needed(&call);
         let mut url = String::with_capacity(self.inner.base.len() + call.bucket.len() + call.key.len() + 64);
         url.push_str(&self.inner.base);
         url.push('/');
@@ -87,7 +88,8 @@ impl Wire {
         }
         let status = answer.status();
         let text = timeout(self.inner.patience.silence, whole(answer.into_body(), target)).await;
-        Err(refused(target, status, &text.ok().and_then(Result::ok).unwrap_or_default()))
+        let error = refused(target, status, &text.ok().and_then(Result::ok).unwrap_or_default());
+        Err(error.for_want_of(permission))
     }
 
     async fn answer(
@@ -100,7 +102,7 @@ impl Wire {
         let mut seen = 0;
         loop {
             if let Ok(answer) = timeout(self.inner.patience.silence, &mut sent).await {
-                return answer.map_err(|e| target.broke_off(&chain(&e)));
+                return answer.map_err(|e| target.unanswered(&e));
             }
             let now = match &patience {
                 Patience::Answer => 0,

@@ -85,6 +85,7 @@ impl End {
             StoreAccess::Foreign(_) => "NotOwned",
             StoreAccess::Store(StoreError::NoSuchBucket { .. }) => "Missing",
             StoreAccess::Store(StoreError::Denied { .. }) => "Denied",
+            StoreAccess::Store(StoreError::OutOfReach { .. }) => "Refused",
             StoreAccess::Store(error) if error.is_transient() => "Unreachable",
             _ => "Wrong",
         };
@@ -162,6 +163,7 @@ fn options(object: &BucketReplication) -> Result<Options, String> {
     let mut filter = Filter::globs(&spec.filter.include, &spec.filter.exclude)?;
     filter.smallest = spec.filter.min_size.as_ref().map(bytes).transpose()?;
     filter.largest = spec.filter.max_size.as_ref().map(bytes).transpose()?;
+    filter.tags.clone_from(&spec.filter.tags);
     Ok(Options {
         deletes: match spec.deletes.policy {
             DeletePolicy::Ignore => Deletes::Ignore,
@@ -178,12 +180,13 @@ fn options(object: &BucketReplication) -> Result<Options, String> {
 
 /// What the engine could not do, by who is to blame.
 fn explain(from: &End, to: &End, error: StoreError) -> Refusal {
-    if matches!(&error, StoreError::Other { detail, .. } if detail.starts_with("is not empty")) {
+    if matches!(error, StoreError::NotEmpty { .. }) {
         return Refusal { reason: "TargetNotEmpty".to_owned(), message: format!("{}: {error}", to.name()) };
     }
     let at = match &error {
         StoreError::Unreachable { endpoint, .. }
         | StoreError::Denied { endpoint, .. }
+        | StoreError::OutOfReach { endpoint, .. }
         | StoreError::Unsupported { endpoint, .. }
         | StoreError::NoSuchBucket { endpoint, .. } => endpoint.as_str(),
         _ => "",
