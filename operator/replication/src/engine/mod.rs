@@ -6,6 +6,7 @@
 mod copy;
 mod decide;
 mod gate;
+mod gone;
 mod journal;
 mod listing;
 mod manifest;
@@ -16,6 +17,8 @@ mod record;
 mod recorder;
 mod report;
 mod run;
+pub mod shards;
+mod tally;
 mod verify;
 
 use std::fmt;
