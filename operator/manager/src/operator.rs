@@ -18,7 +18,7 @@ use tripod_crds::{Cloud, Department, RequestClass, ResourceRequest, SupervisionP
 
 use crate::context::Ctx;
 use crate::controllers;
-use crate::controllers::bucket_replication::RunsOfAll;
+use crate::controllers::bucket_replication::{JobArguments, RunsOfAll};
 use crate::gateway::{self, KubeGatekeeper, certificate};
 use crate::leader::Candidate;
 use crate::stores::Stores;
@@ -61,6 +61,8 @@ pub struct OperatorArguments {
     no_leader_election: bool,
     #[command(flatten)]
     utilisation: SourceArguments,
+    #[command(flatten)]
+    replication_jobs: JobArguments,
 }
 
 /// Runs until the process is told to stop.
@@ -150,6 +152,7 @@ fn assemble(
         image: arguments.image.clone(),
         metrics: metrics.clone(),
         runs: Arc::new(RunsOfAll::new(metrics.clone())),
+        replication_jobs: arguments.replication_jobs.clone(),
         client,
         centre,
         namespace,

@@ -407,7 +407,9 @@ async fn a_run_is_taken_up_by_those_who_want_the_same() {
     }
     let third = world.open(8, TERMS).await.unwrap();
     world.work(&third.run, world.worker("three")).await.unwrap();
-    shards::close(&world.from(), &world.to(), &world.place()).await.unwrap();
+    let close = async || shards::close(&world.from(), &world.to(), &world.place()).await.unwrap();
+    assert!(close().await);
+    assert!(!close().await);
     world.is_done(6).await;
 }
 

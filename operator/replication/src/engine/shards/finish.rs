@@ -123,15 +123,17 @@ pub async fn finish(
 }
 
 /// Closes all runs that were begun and not ended: what they have done counts from now on, and workers find nothing left to do.
+/// Whether there was any.
 ///
 /// # Errors
 /// When that can't be put on record. A place that is no bucket has no such runs.
-pub async fn close(source: &Side, destination: &Side, place: &Place) -> Result<(), StoreError> {
-    let Ok(objects) = Objects::of(place) else { return Ok(()) };
-    for run in runs(&objects).await?.0 {
-        close_one(source, destination, place, &run).await?;
+pub async fn close(source: &Side, destination: &Side, place: &Place) -> Result<bool, StoreError> {
+    let Ok(objects) = Objects::of(place) else { return Ok(false) };
+    let (begun, _) = runs(&objects).await?;
+    for run in &begun {
+        close_one(source, destination, place, run).await?;
     }
-    Ok(())
+    Ok(!begun.is_empty())
 }
 
 pub(super) async fn close_one(
