@@ -218,12 +218,28 @@ pub struct TargetStanding {
     /// Bytes a second, while a run is under way; rounded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throughput: Option<u64>,
+    /// Who makes a large run, while it is made: the pods of a Job in the operator's namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workers: Option<Workers>,
     /// The last `tripod.cloud/run` token that was acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_run_token: Option<String>,
     /// What is wrong, or waited for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+}
+
+/// How far workers are.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Workers {
+    /// Name of the Job.
+    pub job: String,
+    /// Parts of the key space; more while stragglers are cut up.
+    pub shards: u32,
+    pub shards_done: u32,
+    /// Those that have a shard at the moment.
+    pub workers: u32,
 }
 
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use tripod_crds::BucketReplication;
-use tripod_crds::bucket_replication::{BucketReplicationSpec, Mode, Target, TargetStanding};
+use tripod_crds::bucket_replication::{BucketReplicationSpec, Mode, Target, TargetStanding, Workers};
 
 use crate::backup_policy::RUN_ANNOTATION;
 use crate::conditions::Verdict;
@@ -68,6 +68,8 @@ pub struct Current {
     /// `None` while it waits.
     pub started_at: Option<Timestamp>,
     pub figures: Figures,
+    /// Who makes it, where that is not the operator itself.
+    pub workers: Option<Workers>,
 }
 
 /// A run that has ended.

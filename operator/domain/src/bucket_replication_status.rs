@@ -80,6 +80,7 @@ fn stand(seen: &Observed, plan: &Plan, target: &Target, runs: &Runs, now: Timest
         objects_pending: pending.map(|(objects, _)| objects),
         bytes_pending: pending.map(|(_, bytes)| bytes),
         throughput: running.and_then(|(current, since)| throughput(&current.figures, since, now)),
+        workers: running.and_then(|(current, _)| current.workers.clone()),
         last_run_token: acted_on(runs, before).cloned(),
         message,
     }

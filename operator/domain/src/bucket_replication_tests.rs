@@ -57,7 +57,7 @@ fn with_last(mut seen: Observed, last: Ended) -> Observed {
 
 fn with_current(mut seen: Observed, started: Option<i64>, figures: Figures) -> Observed {
     let runs = seen.targets.entry("remote".into()).or_default();
-    runs.current = Some(Current { generation: Some(1), started_at: started.map(at), figures });
+    runs.current = Some(Current { generation: Some(1), started_at: started.map(at), figures, workers: None });
     seen
 }
 
@@ -312,6 +312,19 @@ fn targets_of_others_are_left_to_them() {
     let status = pass(&mut elsewhere, 0);
     assert_eq!((status.targets.len(), said(&status, "Ready")), (0, is("True", "ServedElsewhere")));
     assert_eq!(said(&status, "InSync"), is("Unknown", "ServedElsewhere"));
+}
+
+#[test]
+fn who_makes_a_large_run_is_told_while_it_is_made() {
+    let mut seen = with_current(seen(&json!({})), Some(0), Figures { wanted: 5, ..Figures::default() });
+    let workers = Workers { job: "replicate-1".into(), shards: 32, shards_done: 12, workers: 4 };
+    if let Some(current) = seen.targets.get_mut("remote").and_then(|runs| runs.current.as_mut()) {
+        current.workers = Some(workers.clone());
+    }
+    assert_eq!(pass(&mut seen, 10).targets[0].workers, Some(workers));
+    seen.targets.clear();
+    let seen = &mut with_last(seen, ended(0, 20, Ok(whole())));
+    assert_eq!(pass(seen, 20).targets[0].workers, None);
 }
 
 #[test]

@@ -7,6 +7,7 @@ pub mod assessment;
 pub mod backup_policy;
 pub mod bilingual;
 pub mod bucket_replication;
+pub mod bucket_replication_jobs;
 pub mod centre;
 pub mod cloud;
 pub mod conditions;

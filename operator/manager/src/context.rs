@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tripod_crds::{Cloud, RequestClass, SupervisionPolicy, UtilisationReport};
 
-use crate::controllers::bucket_replication::RunsOfAll;
+use crate::controllers::bucket_replication::{JobArguments, RunsOfAll};
 use crate::stores::Stores;
 use crate::telemetry::metrics::Metrics;
 use crate::tenancy::Tenancy;
@@ -51,6 +51,8 @@ pub struct Ctx {
     pub supervision: Store<SupervisionPolicy>,
     /// Runs of replications, under way and ended.
     pub runs: Arc<RunsOfAll>,
+    /// When a run is made by the pods of a Job, and by how many.
+    pub replication_jobs: JobArguments,
 }
 
 /// A failed pass. It is shown, counted, and tried again later.

@@ -18,7 +18,7 @@ use tripod_crds::{Cloud, Department, RequestClass, ResourceRequest, SupervisionP
 
 use crate::context::Ctx;
 use crate::controllers;
-use crate::controllers::bucket_replication::RunsOfAll;
+use crate::controllers::bucket_replication::{JobArguments, RunsOfAll};
 use crate::gateway::{self, KubeGatekeeper, certificate};
 use crate::leader::Candidate;
 use crate::reach::ReachArguments;
@@ -64,6 +64,8 @@ pub struct OperatorArguments {
     utilisation: SourceArguments,
     #[command(flatten)]
     stores: ReachArguments,
+    #[command(flatten)]
+    replication_jobs: JobArguments,
 }
 
 /// Runs until the process is told to stop.
@@ -160,6 +162,7 @@ fn assemble(
         image: arguments.image.clone(),
         metrics: metrics.clone(),
         runs: Arc::new(RunsOfAll::new(metrics.clone())),
+        replication_jobs: arguments.replication_jobs.clone(),
         client,
         centre,
         namespace,

@@ -31,6 +31,10 @@ pub enum StoreAccess {
 /// Tag of a department's bucket: the namespace of the system that it belongs to.
 pub const SYSTEM_TAG: &str = "tripod.cloud/system";
 
+/// What a Secret with credentials of a store has.
+pub const ACCESS_KEY_ID: &str = "accessKeyId";
+pub const SECRET_ACCESS_KEY: &str = "secretAccessKey";
+
 /// Gives access.
 #[derive(Clone)]
 pub struct Stores {
@@ -70,18 +74,7 @@ impl Stores {
     /// Names the field of the Centre, and the Secret.
     pub async fn config(&self, centre: &Centre) -> Result<StoreConfig, StoreAccess> {
         let store = &centre.spec.store;
-        let (field, reference) = if centre.is_served_by(&self.centre) {
-            ("spec.store.credentialsSecretRef", Some(&store.credentials_secret_ref))
-        } else {
-            ("spec.store.readerCredentialsSecretRef", store.reader_credentials_secret_ref.as_ref())
-        };
-        let Some(reference) = reference else {
-            return Err(StoreAccess::Centre(format!(
-                "Centre {}: {field} is not set; {} can't read its vault without it",
-                centre.name_any(),
-                self.centre
-            )));
-        };
+        let (field, reference) = self.reference(centre)?;
         let (access_key_id, secret_access_key) =
             self.credentials(&centre.name_any(), field, reference).await?;
         Ok(StoreConfig {
@@ -93,6 +86,28 @@ impl Stores {
             session_token: None,
             reach: self.reach.clone(),
         })
+    }
+
+    /// The field of a Centre that names the Secret for this operator, and that name: the Secret lies in the operator's own
+    /// namespace.
+    ///
+    /// # Errors
+    /// When it is not set.
+    pub fn reference<'a>(&self, centre: &'a Centre) -> Result<(&'static str, &'a SecretRef), StoreAccess> {
+        let store = &centre.spec.store;
+        let (field, reference) = if centre.is_served_by(&self.centre) {
+            ("spec.store.credentialsSecretRef", Some(&store.credentials_secret_ref))
+        } else {
+            ("spec.store.readerCredentialsSecretRef", store.reader_credentials_secret_ref.as_ref())
+        };
+        let missing = || {
+            StoreAccess::Centre(format!(
+                "Centre {}: {field} is not set; {} can't read its vault without it",
+                centre.name_any(),
+                self.centre
+            ))
+        };
+        Ok((field, reference.ok_or_else(missing)?))
     }
 
     async fn credentials(
@@ -114,7 +129,7 @@ impl Stores {
                 },
             )
         };
-        Ok((value("accessKeyId")?, value("secretAccessKey")?))
+        Ok((value(ACCESS_KEY_ID)?, value(SECRET_ACCESS_KEY)?))
     }
 
     async fn secret(&self, name: &str) -> Result<Secret, String> {

@@ -1,7 +1,9 @@
 //! `replicate`, `plan`, `verify`, `ls`: the engine for people, without any Kubernetes.
 
 mod location;
+pub mod order;
 mod progress;
+pub mod worker;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -45,6 +47,9 @@ pub enum Replication {
     /// List objects in the order of their keys.
     #[command(after_help = EXIT_CODES)]
     Ls(LsArguments),
+    /// Work on a large run beside others (run by the operator as a Job).
+    #[command(hide = true)]
+    ReplicateWorker(worker::WorkerArguments),
 }
 
 /// Both sides.
@@ -216,6 +221,7 @@ pub async fn run(command: Replication) -> ExitCode {
         Replication::Plan(arguments) => plan(arguments).await,
         Replication::Verify(arguments) => verify(arguments).await,
         Replication::Ls(arguments) => ls(arguments).await,
+        Replication::ReplicateWorker(arguments) => return worker::run(arguments).await,
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

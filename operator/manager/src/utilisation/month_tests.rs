@@ -22,6 +22,7 @@ use tripod_domain::tenancy::{DEPARTMENT, REQUEST};
 use tripod_replication::Reach;
 
 use super::*;
+use crate::controllers::bucket_replication::{JobArguments, RunsOfAll};
 use crate::stores::Stores;
 use crate::telemetry::metrics::Metrics;
 use crate::tenancy::Tenancy;
@@ -139,6 +140,8 @@ async fn bench(systems: i64) -> Bench {
     Box::leak(Box::new(policies));
     let reporter = Reporter { controller: "bench".into(), instance: None };
     let namespace = "default".to_owned();
+    let jobs = <JobArguments as clap::Args>::augment_args(clap::Command::new("bench"));
+    let jobs = <JobArguments as clap::FromArgMatches>::from_arg_matches(&jobs.get_matches_from(["bench"]));
     let ctx = Arc::new(Ctx {
         tenancy,
         classes: store().0,
@@ -159,7 +162,8 @@ async fn bench(systems: i64) -> Bench {
         gateway_ca: String::new(),
         image: String::new(),
         metrics: Arc::new(Metrics::default()),
-        runs: Arc::new(crate::controllers::bucket_replication::RunsOfAll::new(Arc::default())),
+        runs: Arc::new(RunsOfAll::new(Arc::default())),
+        replication_jobs: jobs.unwrap(),
         client,
         centre: "bench".into(),
         namespace,

@@ -76,6 +76,13 @@ impl Left {
         Ok(Self { writers })
     }
 
+    /// Without what some writers have left, by their names.
+    pub(super) fn without(mut self, is_meant: impl Fn(&str) -> bool) -> Self {
+        let name = |page: &String| page.strip_prefix(FOLDER).is_some_and(&is_meant);
+        self.writers.retain(|pages| !pages.first().is_some_and(name));
+        self
+    }
+
     /// Forgets what runs have left that began before a moment, in nanoseconds since 1970. Not sooner: a request of a run
     /// that was killed, or that nobody waited for any longer, may land when all is over.
     pub(super) async fn forget(&self, place: &Reader, before: u128) -> Result<(), StoreError> {

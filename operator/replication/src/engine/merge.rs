@@ -1,6 +1,7 @@
 //! Both listings and the manifest, merged by key: one step a key, in order.
 
 use std::collections::VecDeque;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use super::decide::{Known, Step, decide};
 use super::journal;
@@ -19,6 +20,22 @@ pub(super) struct Merge {
     journal: journal::Cursor,
     filter: Filter,
     asked: Option<Asked>,
+    limit: Option<Limit>,
+}
+
+/// Where a range ends that may become shorter while it is gone through. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Limit(Arc<RwLock<Option<String>>>);
+
+impl Limit {
+    /// The last key that is still meant.
+    pub(super) fn set(&self, until: Option<String>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = until;
+    }
+
+    fn is_behind(&self, key: &str) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).as_deref().is_some_and(|until| key > until)
+    }
 }
 
 /// What a key came to.
@@ -34,6 +51,7 @@ struct Records {
     page: std::vec::IntoIter<Record>,
     next: Option<Record>,
     last: Option<String>,
+    until: Option<String>,
 }
 
 impl Records {
@@ -45,6 +63,13 @@ impl Records {
                 if self.last.as_deref().is_some_and(|last| record.key.as_str() <= last) {
                     self.next = None;
                     continue;
+                }
+                // Nor is what lies behind the range any of its business.
+                if self.until.as_deref().is_some_and(|until| record.key.as_str() > until) {
+                    self.next = None;
+                    self.segments.clear();
+                    self.page = Vec::new().into_iter();
+                    break;
                 }
                 self.last = Some(record.key.clone());
                 break;
@@ -59,7 +84,7 @@ impl Records {
 }
 
 impl Merge {
-    /// `segments` are those of the range.
+    /// `segments` are those that have keys of the range.
     pub(super) fn open(
         source: &Side,
         destination: &Side,
@@ -78,11 +103,18 @@ impl Merge {
                 segments: segments.into(),
                 page: Vec::new().into_iter(),
                 next: None,
-                last: None,
+                last: range.after.clone(),
+                until: range.until.clone(),
             },
             asked: Asked::of(&filter),
             filter,
+            limit: None,
         }
+    }
+
+    /// Ends where the limit is, as it stands at each key.
+    pub(super) fn limited(self, limit: Limit) -> Self {
+        Self { limit: Some(limit), ..self }
     }
 
     /// The source's clock at its last page.
@@ -99,6 +131,9 @@ impl Merge {
         let destination = self.destination.peek().await?.map(|entry| entry.key.as_str());
         let record = self.records.peek().await?.map(|record| record.key.as_str());
         let Some(key) = [source, destination, record].into_iter().flatten().min() else { return Ok(None) };
+        if self.limit.as_ref().is_some_and(|limit| limit.is_behind(key)) {
+            return Ok(None);
+        }
         let is_here = |side: Option<&str>| side == Some(key);
         let (at_source, at_destination, on_record) = (is_here(source), is_here(destination), is_here(record));
         let wants_key = self.filter.wants_key(key);

@@ -6,6 +6,7 @@
 mod copy;
 mod decide;
 mod gate;
+mod gone;
 mod journal;
 mod listing;
 mod manifest;
@@ -16,7 +17,9 @@ mod record;
 mod recorder;
 mod report;
 mod run;
+pub mod shards;
 mod tags;
+mod tally;
 mod unsorted;
 mod verify;
 

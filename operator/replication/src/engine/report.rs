@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::decide::Why;
 use super::record::Seen;
@@ -37,16 +37,16 @@ pub struct Counters {
     /// Lacking the tags that were asked for.
     pub left_out: AtomicU64,
     /// When the oldest that the destination lacked was written, by the source's clock, in milliseconds since 1970.
-    oldest: AtomicI64,
+    pub(super) oldest: AtomicI64,
     /// The same of those that it still lacks at the end.
-    oldest_left: AtomicI64,
+    pub(super) oldest_left: AtomicI64,
     /// The source's clock at its last listing.
-    now: AtomicI64,
-    troubles: Mutex<Vec<Trouble>>,
+    pub(super) now: AtomicI64,
+    pub(super) troubles: Mutex<Vec<Trouble>>,
 }
 
 /// One object that could not be copied.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trouble {
     pub key: String,
     pub reason: String,

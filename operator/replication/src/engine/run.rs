@@ -14,6 +14,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::copy::{Copied, Copier, Knows};
 use super::decide::{Step, Why};
 use super::gate::{Gate, Permit};
+use super::gone::Gone;
 use super::journal::{self, Left, Writer};
 use super::manifest::{Manifest, Place, Shared};
 use super::merge::{Merge, Merged};
@@ -30,7 +31,7 @@ use crate::wire::{Condition, Entry};
 /// Parts of the key space that are gone through at the same time.
 const PARTS: usize = 4;
 /// After so long no request of a run that has ended lands any more: stores give up on those that say nothing much sooner.
-const LATE: Duration = Duration::from_hours(1);
+pub(super) const LATE: Duration = Duration::from_hours(1);
 /// Keys on a page of the journal, at most.
 const PAGE: usize = 1000;
 /// Keys that may wait for one that is under way.
@@ -64,30 +65,20 @@ pub async fn replicate(
     // What has to be sorted first is listed once, and not once for each part.
     let at_once = if source.unsorted || destination.unsorted { 1 } else { PARTS };
     let parts = ranges::split(manifest.segments(), at_once);
-    let copier = Arc::new(Copier {
-        source: source.clone(),
-        destination: destination.clone(),
-        manifest: manifest.reader(),
-        gate: Gate::new(options.at_once),
-        pace: options.pace.clone(),
-        requests: options.requests.clone(),
-        losses: Losses::default(),
-        knows: Knows::default(),
-        doubts: Doubts::default(),
-        asked: Asked::of(&options.filter),
-    });
-    clear_uploads(&copier).await?;
+    let copier = Arc::new(copier(source, destination, manifest.reader(), options));
+    clear_uploads(&copier, |_| true).await?;
     let manifest: Shared = Arc::new(Mutex::new(manifest));
     let progress = Progress::new(&parts);
     let left = Left::find(&copier.manifest).await?;
-    let run = Run { copier, counters: counters.clone(), manifest, progress };
-    let gone = all_parts(&run, parts, options, &left).await?;
+    let run = Run { copier, counters: counters.clone(), manifest, progress, checkpoint: options.checkpoint };
+    let gone = Gone::up_to(options.deletes);
+    all_parts(&run, parts, options, &left, &gone).await?;
     left.forget(&run.copier.manifest, journal::now().saturating_sub(LATE.as_nanos())).await?;
     let mut report = counters.report();
     match options.deletes {
-        Deletes::Mirror { most } if gone.count > most => report.fuse = Some(gone.count),
+        Deletes::Mirror { most } if gone.count() > most => report.fuse = Some(gone.count()),
         Deletes::Mirror { .. } => {
-            delete(&run, gone.objects).await;
+            delete(source, destination, counters, gone.take()).await;
             report = counters.report();
         }
         Deletes::Ignore => {}
@@ -161,11 +152,33 @@ async fn tagged(
     kept.collect()
 }
 
-fn of(source: &Side, destination: &Side) -> String {
+/// What all copies of a run share.
+pub(super) fn copier(
+    source: &Side,
+    destination: &Side,
+    manifest: super::manifest::Reader,
+    options: &Options,
+) -> Copier {
+    Copier {
+        source: source.clone(),
+        destination: destination.clone(),
+        manifest,
+        gate: Gate::new(options.at_once),
+        pace: options.pace.clone(),
+        requests: options.requests.clone(),
+        losses: Losses::default(),
+        knows: Knows::default(),
+        doubts: Doubts::default(),
+        asked: Asked::of(&options.filter),
+    }
+}
+
+/// What a manifest is of.
+pub(super) fn of(source: &Side, destination: &Side) -> String {
     format!("{}/{} to {}/{}", source.bucket, source.prefix, destination.bucket, destination.prefix)
 }
 
-async fn refuse_unless_empty(destination: &Side) -> Result<(), StoreError> {
+pub(super) async fn refuse_unless_empty(destination: &Side) -> Result<(), StoreError> {
     let page = destination.wire.list(&destination.bucket, &destination.prefix, None, None).await?;
     match page.entries.first() {
         None => Ok(()),
@@ -173,37 +186,39 @@ async fn refuse_unless_empty(destination: &Side) -> Result<(), StoreError> {
     }
 }
 
-/// Throws away what a run that was killed has left half sent.
-async fn clear_uploads(copier: &Copier) -> Result<(), StoreError> {
-    for (intent, key) in copier.manifest.intents().await? {
+/// Throws away what a run that was killed has left half sent, of the keys at the destination that are meant.
+pub(super) async fn clear_uploads(
+    copier: &Copier,
+    is_meant: impl Fn(&str) -> bool,
+) -> Result<(), StoreError> {
+    for (intent, key) in copier.manifest.intents().await?.into_iter().filter(|(_, key)| is_meant(key)) {
         parts::clear(copier, &key).await?;
         copier.manifest.fulfilled(&intent).await;
     }
     Ok(())
 }
 
-/// Objects that the source has no more.
-#[derive(Default)]
-struct Gone {
-    count: u64,
-    /// No more of them than may be deleted.
-    objects: Vec<(String, Seen)>,
+/// What a run, or one shard of it, works with.
+pub(super) struct Run {
+    pub(super) copier: Arc<Copier>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) manifest: Shared,
+    pub(super) progress: Progress,
+    /// How often what was done is put on record.
+    pub(super) checkpoint: Duration,
 }
 
-struct Run {
-    copier: Arc<Copier>,
-    counters: Arc<Counters>,
-    manifest: Shared,
-    progress: Progress,
-}
-
-async fn all_parts(run: &Run, parts: Vec<Part>, options: &Options, left: &Left) -> Result<Gone, StoreError> {
+async fn all_parts(
+    run: &Run,
+    parts: Vec<Part>,
+    options: &Options,
+    left: &Left,
+    gone: &Gone,
+) -> Result<(), StoreError> {
     let (manifest, progress) = (&run.manifest, &run.progress);
     let id = journal::name_of_run();
-    let most = if let Deletes::Mirror { most } = options.deletes { most } else { 0 };
     let mut tasks = JoinSet::new();
     for (number, part) in parts.into_iter().enumerate() {
-        let recorder = Recorder::new(run.manifest.clone());
         let merge = Merge::open(
             &run.copier.source,
             &run.copier.destination,
@@ -213,35 +228,19 @@ async fn all_parts(run: &Run, parts: Vec<Part>, options: &Options, left: &Left) 
             left,
             Filter::clone(&options.filter),
         );
-        let (copier, counters) = (run.copier.clone(), run.counters.clone());
         let journal = Writer::new(run.copier.manifest.clone(), id.clone(), number);
-        let walk = Walk {
-            number,
-            copier,
-            counters,
-            recorder,
-            journal,
-            found: Vec::new(),
-            ready: VecDeque::new(),
-            copies: JoinSet::new(),
-            gone: Gone::default(),
-            most,
-            checkpoint: options.checkpoint,
-        };
+        let walk = Walk::new(run, number, journal, gone.clone());
         tasks.spawn(walk.run(merge, run.progress.clone()));
     }
-    let mut tick = interval(options.checkpoint);
+    let mut tick = interval(run.checkpoint);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tick.reset();
-    let (mut gone, mut failed) = (Gone::default(), None);
+    let mut failed = None;
     loop {
         tokio::select! {
             ended = tasks.join_next() => match ended {
                 None => break,
-                Some(Ok(Ok(part))) => {
-                    gone.count += part.count;
-                    gone.objects.extend(part.objects);
-                }
+                Some(Ok(Ok(()))) => {}
                 Some(Ok(Err(error))) => failed = Some(error),
                 Some(Err(error)) => failed = Some(lost(&error)),
             },
@@ -249,15 +248,15 @@ async fn all_parts(run: &Run, parts: Vec<Part>, options: &Options, left: &Left) 
         }
     }
     manifest.lock().await.commit(progress.segments()).await?;
-    failed.map_or(Ok(gone), Err)
+    failed.map_or(Ok(()), Err)
 }
 
-fn lost(error: &tokio::task::JoinError) -> StoreError {
+pub(super) fn lost(error: &tokio::task::JoinError) -> StoreError {
     StoreError::Other { what: "a part of the run".to_owned(), detail: error.to_string() }
 }
 
 /// One part of the key space, gone through in order.
-struct Walk {
+pub(super) struct Walk {
     number: usize,
     copier: Arc<Copier>,
     counters: Arc<Counters>,
@@ -269,7 +268,6 @@ struct Walk {
     ready: VecDeque<Waiting>,
     copies: JoinSet<Ended>,
     gone: Gone,
-    most: u64,
     checkpoint: Duration,
 }
 
@@ -292,7 +290,23 @@ struct Waiting {
 }
 
 impl Walk {
-    async fn run(mut self, mut merge: Merge, progress: Progress) -> Result<Gone, StoreError> {
+    pub(super) fn new(run: &Run, number: usize, journal: Writer, gone: Gone) -> Self {
+        Self {
+            number,
+            copier: run.copier.clone(),
+            counters: run.counters.clone(),
+            recorder: Recorder::new(run.manifest.clone()),
+            journal,
+            found: Vec::new(),
+            ready: VecDeque::new(),
+            copies: JoinSet::new(),
+            gone,
+            checkpoint: run.checkpoint,
+        }
+    }
+
+    /// Copies what is missing, and publishes what is on record: again and again, and at the end.
+    pub(super) async fn run(mut self, mut merge: Merge, progress: Progress) -> Result<(), StoreError> {
         let mut tick = interval(self.checkpoint);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tick.reset();
@@ -330,7 +344,7 @@ impl Walk {
         self.counters.listed_at(merge.source_now());
         let done = failed.is_none();
         progress.publish(self.number, self.recorder.checkpoint().await?, done);
-        failed.map_or(Ok(self.gone), Err)
+        failed.map_or(Ok(()), Err)
     }
 
     async fn step(&mut self, merged: Merged) -> Result<(), StoreError> {
@@ -356,10 +370,7 @@ impl Walk {
                 self.found.push(Waiting { entry, condition, why, record, slot });
             }
             Step::Gone { record, there } => {
-                self.gone.count += 1;
-                if self.gone.count <= self.most {
-                    self.gone.objects.push((record.key.clone(), there));
-                }
+                self.gone.note(&record.key, there);
                 self.recorder.push(record).await?;
             }
             Step::Foreign | Step::Forget => {}
@@ -452,8 +463,7 @@ fn count(counters: &Counters, step: &Step) {
 }
 
 /// Deletes what was replicated and is gone at the source: asked for once more, each.
-async fn delete(run: &Run, objects: Vec<(String, Seen)>) {
-    let (from, to) = (&run.copier.source, &run.copier.destination);
+pub(super) async fn delete(from: &Side, to: &Side, counters: &Counters, objects: Vec<(String, Seen)>) {
     let deletions = stream::iter(objects).map(|(key, listed)| async move {
         let (there, here) = (from.key(&key), to.key(&key));
         let sure = async {
@@ -477,10 +487,10 @@ async fn delete(run: &Run, objects: Vec<(String, Seen)>) {
     while let Some((key, deleted)) = deletions.next().await {
         match deleted {
             Ok(true) => {
-                run.counters.deleted.fetch_add(1, Ordering::Relaxed);
+                counters.deleted.fetch_add(1, Ordering::Relaxed);
             }
             Ok(false) => {}
-            Err(error) => run.counters.failed(&key, 0, format!("can't be deleted: {error}")),
+            Err(error) => counters.failed(&key, 0, format!("can't be deleted: {error}")),
         }
     }
 }

@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::AbortHandle;
 use tripod_crds::BucketReplication;
-use tripod_crds::bucket_replication::Target;
+use tripod_crds::bucket_replication::{Target, Workers};
 use tripod_domain::bucket_replication::{self as domain, Current, Ended, Figures, Refusal, Runs};
 use tripod_replication::engine::{Counters, Report};
 
@@ -17,6 +17,8 @@ use crate::telemetry::metrics::{Metrics, Replicated};
 
 /// Runs at once: each already uses as much of its link as helps.
 const AT_ONCE: usize = 2;
+/// Runs at once that are made by Jobs.
+const JOBS_AT_ONCE: usize = 2;
 
 /// One target of one object, and its two buckets: about others nothing is known.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -68,6 +70,7 @@ pub(super) struct Turn {
     all: Arc<RunsOfAll>,
     pub(super) counters: Arc<Counters>,
     started_at: Arc<OnceLock<Timestamp>>,
+    workers: Arc<Mutex<Option<Workers>>>,
 }
 
 impl Turn {
@@ -77,12 +80,23 @@ impl Turn {
         let _ = self.started_at.set(Timestamp::now());
         permit
     }
+
+    /// The same for a run that others make: the operator's own go on beside it.
+    pub(super) async fn wait_for_job(&self) -> Option<SemaphorePermit<'_>> {
+        self.all.jobs.acquire().await.ok()
+    }
+
+    /// How far those are who make it.
+    pub(super) fn show(&self, workers: Option<Workers>) {
+        *self.workers.lock().unwrap_or_else(PoisonError::into_inner) = workers;
+    }
 }
 
 /// Shared by all passes.
 #[derive(Debug)]
 pub struct RunsOfAll {
     places: Semaphore,
+    jobs: Semaphore,
     metrics: Arc<Metrics>,
     known: Mutex<HashMap<Key, Entry>>,
 }
@@ -98,6 +112,7 @@ struct Task {
     asked: Asked,
     counters: Arc<Counters>,
     started_at: Arc<OnceLock<Timestamp>>,
+    workers: Arc<Mutex<Option<Workers>>>,
     /// Bytes and drifted objects that metrics have counted.
     counted: (u64, u64),
     handle: AbortHandle,
@@ -112,7 +127,8 @@ impl Drop for Task {
 impl RunsOfAll {
     #[must_use]
     pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self { places: Semaphore::new(AT_ONCE), metrics, known: Mutex::default() }
+        let (places, jobs) = (Semaphore::new(AT_ONCE), Semaphore::new(JOBS_AT_ONCE));
+        Self { places, jobs, metrics, known: Mutex::default() }
     }
 
     /// What is known of a target's runs. From now on it is one of those that are known.
@@ -131,6 +147,7 @@ impl RunsOfAll {
             generation: task.asked.generation,
             started_at: task.started_at.get().copied(),
             figures: figures(&task.counters.report(), Moment::Running),
+            workers: task.workers.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         });
         Runs { current, last: entry.last.clone() }
     }
@@ -150,13 +167,20 @@ impl RunsOfAll {
             return;
         }
         let (counters, started_at) = (Arc::<Counters>::default(), Arc::<OnceLock<Timestamp>>::default());
-        let turn = Turn { all: self.clone(), counters: counters.clone(), started_at: started_at.clone() };
+        let workers = Arc::<Mutex<Option<Workers>>>::default();
+        let turn = Turn {
+            all: self.clone(),
+            counters: counters.clone(),
+            started_at: started_at.clone(),
+            workers: workers.clone(),
+        };
         let (all, of, own) = (self.clone(), key.clone(), counters.clone());
         let task = tokio::spawn(async move {
             let result = work(turn).await;
             all.ended(&of, &own, result);
         });
-        entry.task = Some(Task { asked, counters, started_at, counted: (0, 0), handle: task.abort_handle() });
+        let handle = task.abort_handle();
+        entry.task = Some(Task { asked, counters, started_at, workers, counted: (0, 0), handle });
     }
 
     /// Ends the run that is under way; what it has done is on record.
@@ -195,8 +219,9 @@ impl Task {
     fn count(&mut self, metrics: &Metrics, key: &Key) {
         let report = self.counters.report();
         let (bytes, drifted) = self.counted;
-        metrics.replicated(&key.labels(), report.copied_bytes - bytes, report.drifted - drifted);
-        self.counted = (report.copied_bytes, report.drifted);
+        let more = |now: u64, before: u64| now.saturating_sub(before);
+        metrics.replicated(&key.labels(), more(report.copied_bytes, bytes), more(report.drifted, drifted));
+        self.counted = (report.copied_bytes.max(bytes), report.drifted.max(drifted));
     }
 }
 

@@ -7,18 +7,20 @@ use sha2::{Digest, Sha256};
 use tripod_crds::bucket_replication::{DeletePolicy, Target};
 use tripod_crds::{BucketReplication, Centre};
 use tripod_domain::bucket_replication::{REPLICA_TAG, Refusal, bucket, bytes, source};
+use tripod_domain::bucket_replication_jobs::Way;
 use tripod_replication::engine::{self, Deletes, Filter, Options, Place, Report, Side};
 use tripod_replication::rate::Pace;
 use tripod_replication::wire::Wire;
 use tripod_replication::{Store, StoreConfig, StoreError};
 
+use super::jobs;
 use super::runs::Turn;
 use crate::context::Ctx;
 use crate::stores::{SYSTEM_TAG, StoreAccess, Stores};
 use crate::vault::layout;
 
 /// Objects of a run that are under way at once: the operator has little memory.
-const UNDER_WAY: usize = 128;
+pub(super) const UNDER_WAY: usize = 128;
 /// Replicas of replicas that are followed.
 const CHAIN: usize = 8;
 
@@ -45,18 +47,62 @@ pub(super) async fn run(
         bucket: to.centre.spec.store.bucket.clone(),
         prefix: layout::replication(&system, &object.name_any(), &target.centre, &of[..10]),
     };
-    let (source, destination) = (Side::new(reading, &from.bucket, ""), Side::new(writing, &to.bucket, ""));
     let options = options(object).map_err(|message| Refusal { reason: "Invalid".to_owned(), message })?;
-    let _turn = turn.wait().await;
-    let done = engine::replicate(&source, &destination, place, &options, &turn.counters).await;
-    done.map_err(|error| explain(&from, &to, error))
+    let pair = Pair {
+        source: Side::new(reading, &from.bucket, ""),
+        destination: Side::new(writing, &to.bucket, ""),
+        place,
+        options,
+        from,
+        to,
+    };
+    let mut permit = turn.wait().await;
+    let way = jobs::way(ctx, &pair).await.map_err(|error| pair.explain(error))?;
+    if way == Way::Job {
+        // What others do keeps nobody waiting.
+        drop(permit.take());
+        if let Some(report) = jobs::run(ctx, object, target, &pair, &turn).await? {
+            return Ok(report);
+        }
+        permit = turn.wait().await;
+    }
+    // What workers have begun is closed: what they did counts.
+    if pair.close().await? {
+        jobs::remove(ctx, object, &target.centre, |_| true).await?;
+    }
+    let Pair { source, destination, place, options, .. } = &pair;
+    let done = engine::replicate(source, destination, place.clone(), options, &turn.counters).await;
+    drop(permit);
+    done.map_err(|error| pair.explain(error))
+}
+
+/// Both sides of a run, opened.
+pub(super) struct Pair {
+    pub(super) source: Side,
+    pub(super) destination: Side,
+    pub(super) place: Place,
+    pub(super) options: Options,
+    pub(super) from: End,
+    pub(super) to: End,
+}
+
+impl Pair {
+    /// Closes what workers have begun here; whether there was anything.
+    async fn close(&self) -> Result<bool, Refusal> {
+        let closed = engine::shards::close(&self.source, &self.destination, &self.place).await;
+        closed.map_err(|error| self.explain(error))
+    }
+
+    pub(super) fn explain(&self, error: StoreError) -> Refusal {
+        explain(&self.from, &self.to, error)
+    }
 }
 
 /// A bucket at a centre, and the way to it.
-struct End {
-    centre: Centre,
-    bucket: String,
-    config: StoreConfig,
+pub(super) struct End {
+    pub(super) centre: Centre,
+    pub(super) bucket: String,
+    pub(super) config: StoreConfig,
     store: Store,
 }
 
