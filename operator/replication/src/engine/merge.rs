@@ -1,12 +1,14 @@
 //! Both listings and the manifest, merged by key: one step a key, in order.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::decide::{Known, Step, decide};
 use super::journal;
 use super::listing::{Cursor, Range};
 use super::manifest::Reader;
 use super::record::{Described, Record};
+use super::touched::{self, Touched};
 use super::{Filter, Side};
 use crate::StoreError;
 
@@ -16,6 +18,7 @@ pub(super) struct Merge {
     destination: Cursor,
     records: Records,
     journal: journal::Cursor,
+    touched: Arc<Touched>,
     filter: Filter,
 }
 
@@ -69,6 +72,7 @@ impl Merge {
     ) -> Self {
         Self {
             journal: journal.cursor(&manifest),
+            touched: journal.touched.clone(),
             source: Cursor::open(source.clone(), range.clone()),
             destination: Cursor::open(destination.clone(), range.clone()),
             records: Records {
@@ -99,11 +103,14 @@ impl Merge {
         let is_here = |side: Option<&str>| side == Some(key);
         let (at_source, at_destination, on_record) = (is_here(source), is_here(destination), is_here(record));
         let wants_key = self.filter.wants_key(key);
-        let begun = at_destination && !on_record && wants_key && self.journal.has(key).await?;
+        let note = self.touched.get(key);
+        let is_known = on_record || note.is_some();
+        let begun = at_destination && !is_known && wants_key && self.journal.has(key).await?;
         // From here on nothing is waited for: whoever waits for this may stop waiting.
         let entry = if at_source { self.source.take() } else { None };
         let there = if at_destination { self.destination.take() } else { None };
         let record = if on_record { self.records.next.take() } else { None };
+        let record = touched::known(record, note, entry.as_ref());
         let wanted = wants_key && entry.as_ref().is_none_or(|entry| self.filter.wants_size(entry));
         if !wanted {
             return Ok(Some(Merged::LeftOut(record)));

@@ -7,6 +7,7 @@ mod copy;
 mod decide;
 mod gate;
 mod journal;
+mod lag;
 mod listing;
 mod manifest;
 mod merge;
@@ -16,6 +17,8 @@ mod record;
 mod recorder;
 mod report;
 mod run;
+mod touch;
+mod touched;
 mod verify;
 
 use std::fmt;
@@ -33,6 +36,7 @@ pub use self::manifest::Place;
 pub use self::record::{Proof, Record, Seen};
 pub use self::report::{Counters, Planned, Report, Trouble};
 pub use self::run::{plan, replicate};
+pub use self::touch::touch;
 pub use self::verify::{Depth, Finding, Verified, verify};
 
 /// A bucket, or a folder of it.
@@ -165,6 +169,13 @@ impl Default for Options {
 pub(crate) struct Losses {
     tags: AtomicU64,
     storage_class: AtomicU64,
+}
+
+impl Losses {
+    fn tell(&self, report: &mut Report) {
+        report.lost_tags = self.tags.load(Ordering::Relaxed);
+        report.lost_storage_class = self.storage_class.load(Ordering::Relaxed);
+    }
 }
 
 /// Refuses what can't end well.

@@ -11,18 +11,18 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::copy::{Copied, Copier, Knows};
-use super::decide::Step;
-use super::gate::{Gate, Permit};
+use super::copy::{Copied, Copier};
+use super::decide::{Step, Why};
+use super::gate::Permit;
 use super::journal::{self, Left, Writer};
 use super::manifest::{Manifest, Place, Shared};
 use super::merge::{Merge, Merged};
-use super::parts::{self, Doubts};
+use super::parts;
 use super::ranges::{self, Part, Progress};
 use super::record::{Record, Seen};
 use super::recorder::Recorder;
 use super::report::{Counters, Planned, Report};
-use super::{Deletes, Filter, Losses, Options, Side, check};
+use super::{Deletes, Filter, Options, Side, check};
 use crate::StoreError;
 use crate::wire::{Condition, Entry};
 
@@ -63,17 +63,7 @@ pub async fn replicate(
         manifest.commit(Vec::new()).await?;
     }
     let parts = ranges::split(manifest.segments(), PARTS);
-    let copier = Arc::new(Copier {
-        source: source.clone(),
-        destination: destination.clone(),
-        manifest: manifest.reader(),
-        gate: Gate::new(options.at_once),
-        pace: options.pace.clone(),
-        requests: options.requests.clone(),
-        losses: Losses::default(),
-        knows: Knows::default(),
-        doubts: Doubts::default(),
-    });
+    let copier = Arc::new(Copier::new(source, destination, manifest.reader(), options));
     clear_uploads(&copier).await?;
     let manifest: Shared = Arc::new(Mutex::new(manifest));
     let progress = Progress::new(&parts);
@@ -81,6 +71,7 @@ pub async fn replicate(
     let run = Run { copier, counters: counters.clone(), manifest, progress };
     let gone = all_parts(&run, parts, options, &left).await?;
     left.forget(&run.copier.manifest, journal::now().saturating_sub(LATE.as_nanos())).await?;
+    left.touched.forget(&run.copier.manifest).await?;
     let mut report = counters.report();
     match options.deletes {
         Deletes::Mirror { most } if gone.count > most => report.fuse = Some(gone.count),
@@ -90,9 +81,7 @@ pub async fn replicate(
         }
         Deletes::Ignore => {}
     }
-    let losses = &run.copier.losses;
-    report.lost_tags = losses.tags.load(Ordering::Relaxed);
-    report.lost_storage_class = losses.storage_class.load(Ordering::Relaxed);
+    run.copier.losses.tell(&mut report);
     Ok(report)
 }
 
@@ -136,7 +125,7 @@ pub async fn plan(
     Ok(counters.report())
 }
 
-fn of(source: &Side, destination: &Side) -> String {
+pub(super) fn of(source: &Side, destination: &Side) -> String {
     format!("{}/{} to {}/{}", source.bucket, source.prefix, destination.bucket, destination.prefix)
 }
 
@@ -156,7 +145,7 @@ async fn refuse_unless_empty(destination: &Side) -> Result<(), StoreError> {
 }
 
 /// Throws away what a run that was killed has left half sent.
-async fn clear_uploads(copier: &Copier) -> Result<(), StoreError> {
+pub(super) async fn clear_uploads(copier: &Copier) -> Result<(), StoreError> {
     for (intent, key) in copier.manifest.intents().await? {
         parts::clear(copier, &key).await?;
         copier.manifest.fulfilled(&intent).await;
@@ -208,6 +197,7 @@ async fn all_parts(run: &Run, parts: Vec<Part>, options: &Options, left: &Left) 
             copies: JoinSet::new(),
             gone: Gone::default(),
             most,
+            now: None,
         };
         tasks.spawn(walk.run(merge, run.progress.clone()));
     }
@@ -251,6 +241,8 @@ struct Walk {
     copies: JoinSet<Ended>,
     gone: Gone,
     most: u64,
+    /// The source's clock at its last page.
+    now: Option<i64>,
 }
 
 /// A copy that has ended.
@@ -258,6 +250,7 @@ struct Ended {
     slot: u64,
     key: String,
     modified: i64,
+    why: Why,
     before: Option<Record>,
     result: Result<Copied, StoreError>,
 }
@@ -266,6 +259,7 @@ struct Ended {
 struct Waiting {
     entry: Entry,
     condition: Condition,
+    why: Why,
     record: Option<Record>,
     slot: u64,
 }
@@ -294,7 +288,10 @@ impl Walk {
                     }
                 }
                 merged = merge.next(), if !listed && room => match merged {
-                    Ok(Some(merged)) => self.step(merged).await?,
+                    Ok(Some(merged)) => {
+                        self.tell_clock(&merge);
+                        self.step(merged).await?;
+                    }
                     Ok(None) => listed = true,
                     Err(error) => (listed, failed) = (true, Some(error)),
                 },
@@ -305,10 +302,19 @@ impl Walk {
                 }
             }
         }
-        self.counters.listed_at(merge.source_now());
+        self.tell_clock(&merge);
         let done = failed.is_none();
         progress.publish(self.number, self.recorder.checkpoint().await?, done);
         failed.map_or(Ok(self.gone), Err)
+    }
+
+    /// Once a page: while a run goes on, the age of what is missing is known.
+    fn tell_clock(&mut self, merge: &Merge) {
+        let now = merge.source_now();
+        if now != self.now {
+            self.now = now;
+            self.counters.listed_at(now);
+        }
     }
 
     async fn step(&mut self, merged: Merged) -> Result<(), StoreError> {
@@ -325,7 +331,7 @@ impl Walk {
             Step::Copy { entry, condition, why, record } => {
                 self.counters.found(&Seen::of(&entry), why);
                 let slot = self.recorder.reserve();
-                self.found.push(Waiting { entry, condition, record, slot });
+                self.found.push(Waiting { entry, condition, why, record, slot });
             }
             Step::Gone { record, there } => {
                 self.gone.count += 1;
@@ -341,24 +347,20 @@ impl Walk {
 
     fn start(&mut self, waiting: Waiting, permit: Permit) {
         let copier = self.copier.clone();
-        let Waiting { entry, condition, record, slot } = waiting;
+        let Waiting { entry, condition, why, record, slot } = waiting;
         self.copies.spawn(async move {
             let (key, modified, is_measure) = (entry.key.clone(), entry.modified, entry.size <= MEASURE);
             let result = copier.copy(entry, condition).await;
             permit.leave(is_measure && result.is_ok());
-            Ended { slot, key, modified, before: record, result }
+            Ended { slot, key, modified, why, before: record, result }
         });
     }
 
     async fn ended(&mut self, ended: Ended) -> Result<(), StoreError> {
-        let Ended { slot, key, modified, before, result } = ended;
+        let Ended { slot, key, modified, why, before, result } = ended;
         let record = match result {
             Ok(Copied::Whole { record, bytes }) => {
-                self.counters.copied.fetch_add(1, Ordering::Relaxed);
-                self.counters.copied_bytes.fetch_add(bytes, Ordering::Relaxed);
-                if record.proof == super::Proof::Read {
-                    self.counters.read_back.fetch_add(1, Ordering::Relaxed);
-                }
+                self.counters.copied(bytes, record.proof);
                 Some(record)
             }
             Ok(Copied::Gone) => before,
@@ -367,6 +369,7 @@ impl Walk {
                 before
             }
         };
+        self.counters.ended(modified, why);
         self.recorder.fill(slot, record).await
     }
 }

@@ -64,7 +64,8 @@ pub async fn verify(
     let manifest = Manifest::open(place, &of).await?;
     let mut verified = Verified::default();
     for Part { range, segments } in ranges::split(manifest.segments(), 1) {
-        let (reader, left) = (manifest.reader(), journal::Left::default());
+        let reader = manifest.reader();
+        let left = journal::Left::notes(&reader).await?;
         let merge = Merge::open(source, destination, &range, reader, segments, &left, filter.clone());
         let steps = stream::unfold(Some(merge), async |merge| {
             let mut merge = merge?;

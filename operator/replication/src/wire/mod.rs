@@ -26,9 +26,11 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use crate::fair::Lane;
 use crate::{StoreConfig, StoreError};
 
 pub use self::etag::ETag;
+pub(crate) use self::list::moment;
 pub use self::list::{Entry, Page};
 pub use self::object::{About, Condition, Found, Part, Written};
 pub use self::passing::{Digests, Outgoing, Passed, Passing, of_bytes};
@@ -63,6 +65,8 @@ const BUFFER: usize = 64 << 10;
 #[derive(Clone)]
 pub struct Wire {
     inner: Arc<Inner>,
+    /// The link that all calls go over.
+    lane: Option<Lane>,
 }
 
 struct Inner {
@@ -137,7 +141,13 @@ impl Wire {
             settings,
             patience,
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { inner: Arc::new(inner), lane: None })
+    }
+
+    /// The same store, where every request and every byte of a body goes over a link with a limit.
+    #[must_use]
+    pub fn over(self, lane: Lane) -> Self {
+        Self { lane: Some(lane), ..self }
     }
 
     /// The URL it was made for.
