@@ -75,7 +75,9 @@ mod tests {
     #[test]
     fn the_oldest_is_missing_until_the_last_of_its_moment_is_there() {
         let missing = Missing::default();
-        [0, 30, 10, 10].into_iter().for_each(|moment| missing.add(moment));
+        for moment in [0, 30, 10, 10] {
+            missing.add(moment);
+        }
         let oldest = |gone: i64| {
             missing.remove(gone);
             missing.oldest()
