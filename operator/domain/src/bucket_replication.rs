@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use tripod_crds::BucketReplication;
-use tripod_crds::bucket_replication::{BucketReplicationSpec, Mode, Target, TargetStanding};
+use tripod_crds::bucket_replication::{BucketReplicationSpec, DeletePolicy, Mode, Target, TargetStanding};
 
 use crate::backup_policy::RUN_ANNOTATION;
 use crate::conditions::Verdict;
@@ -70,7 +70,9 @@ pub struct Runs {
 pub struct Hints {
     /// Keys to be looked at.
     pub keys: usize,
-    /// A whole run is asked for: something is gone, or more has changed than one by one can be looked at.
+    /// Something was deleted at the source; only a whole run deletes.
+    pub gone: bool,
+    /// A whole run is asked for: more has changed than can be looked at one by one, or something could not be copied.
     pub whole: bool,
     /// Age in seconds of the oldest object that was looked at and could not be copied.
     pub missing: Option<u64>,
@@ -386,7 +388,8 @@ fn due(seen: &Observed, target: &Target, runs: &Runs, rhythm: &Rhythm, now: Time
             // What a process before this one has found is not known.
             let quiet = runs.last.as_ref().map_or(0, |last| last.quiet);
             let wait = poll::wait(*shortest, *longest, quiet);
-            let wait = if runs.hints.whole { wait.min(*hinted) } else { wait };
+            let gone = runs.hints.gone && object.spec.deletes.policy == DeletePolicy::Mirror;
+            let wait = if runs.hints.whole || gone { wait.min(*hinted) } else { wait };
             Some(began.map_or(now, |at| at + wait))
         }
         Rhythm::At(schedule) => {

@@ -375,7 +375,9 @@ fn hinted(mut seen: Observed, hints: Hints) -> Observed {
 #[test]
 fn events_ask_for_keys_and_sometimes_for_a_whole_run() {
     let keys = || Hints { keys: 3, ..Hints::default() };
-    let gone = || Hints { whole: true, ..Hints::default() };
+    let whole_run = || Hints { whole: true, ..Hints::default() };
+    let gone = || Hints { gone: true, ..Hints::default() };
+    let mirrored = json!({"pollInterval": "1h", "deletes": {"policy": "Mirror"}});
     let hourly = json!({"pollInterval": "1h"});
     let idle = || with_last(seen(&hourly), ended(0, 5, Ok(whole())));
     let nightly = json!({"mode": "Scheduled", "schedule": "0 2 * * *"});
@@ -396,8 +398,15 @@ fn events_ask_for_keys_and_sometimes_for_a_whole_run() {
             8,
             Step::Leave,
         ),
-        ("a whole run, not at once", hinted(idle(), gone()), 59, Step::Leave),
-        ("and soon", hinted(idle(), gone()), 60, Step::Start),
+        ("a whole run, not at once", hinted(idle(), whole_run()), 59, Step::Leave),
+        ("and soon", hinted(idle(), whole_run()), 60, Step::Start),
+        ("what is gone stays", hinted(idle(), gone()), 60, Step::Leave),
+        (
+            "what is gone goes",
+            hinted(with_last(seen(&mirrored), ended(0, 5, Ok(whole()))), gone()),
+            60,
+            Step::Start,
+        ),
     ] {
         assert_eq!(step(&seen, now), expected, "{what}");
     }
@@ -421,7 +430,7 @@ fn a_look_at_some_keys_is_no_news_unless_it_finds_something_it_can_not_copy() {
     // A large object takes long, and is missing meanwhile.
     let status = pass(&mut quiet, 30);
     assert_eq!((status.targets[0].phase, status.targets[0].lag_seconds), (TargetPhase::Running, Some(1)));
-    let mut failed = hinted(idle, Hints { missing: Some(400), whole: true, keys: 0 });
+    let mut failed = hinted(idle, Hints { missing: Some(400), whole: true, ..Hints::default() });
     let status = pass(&mut failed, 9);
     assert_eq!((status.targets[0].lag_seconds, said(&status, "InSync")), (Some(400), is("False", "Lagging")));
 }

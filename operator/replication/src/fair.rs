@@ -42,6 +42,12 @@ impl Link {
         self.requests.set(requests);
     }
 
+    /// Bytes and requests a second that hold now.
+    #[must_use]
+    pub fn limits(&self) -> (Option<u64>, Option<u64>) {
+        (self.bytes.limit(), self.requests.limit())
+    }
+
     /// For those who share one class's part of the link.
     #[must_use]
     pub fn lane(&self, class: &str) -> Lane {
@@ -84,7 +90,7 @@ struct Queue {
 #[derive(Debug, Default)]
 struct State {
     /// Units a second.
-    rate: Option<f64>,
+    rate: Option<u64>,
     /// Units that may be served now; below zero where more was served than time has passed.
     saved: f64,
     /// When that was so.
@@ -107,12 +113,16 @@ impl Queue {
 
     fn set(&self, per_second: Option<u64>) {
         let mut state = self.lock();
-        let rate = per_second.map(|n| units(n.max(1)));
+        let rate = per_second.map(|n| n.max(1));
         if state.rate != rate {
             state.earn();
             state.rate = rate;
             self.changed.notify_one();
         }
+    }
+
+    fn limit(&self) -> Option<u64> {
+        self.lock().rate
     }
 
     /// `None` where nothing has to be waited for.
@@ -142,7 +152,7 @@ impl State {
         let now = Instant::now();
         let passed = self.at.map_or(Duration::ZERO, |at| now.duration_since(at));
         self.at = Some(now);
-        let Some(rate) = self.rate else {
+        let Some(rate) = self.rate.map(units) else {
             self.saved = 0.0;
             return;
         };
@@ -173,7 +183,7 @@ async fn serve(queue: Arc<Queue>) {
             let mut state = queue.lock();
             state.earn();
             loop {
-                if let Some(rate) = state.rate
+                if let Some(rate) = state.rate.map(units)
                     && state.saved < 0.0
                 {
                     break Duration::try_from_secs_f64(-state.saved / rate).unwrap_or(LOOK).min(LOOK);

@@ -152,6 +152,7 @@ async fn bench(systems: i64) -> Bench {
         image: String::new(),
         metrics: Arc::new(Metrics::default()),
         runs: Arc::new(crate::controllers::bucket_replication::RunsOfAll::new(Arc::default())),
+        links: Arc::default(),
         client,
         centre: "bench".into(),
         namespace,

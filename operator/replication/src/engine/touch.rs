@@ -58,7 +58,7 @@ pub async fn touch(
     let mut touch = Touch { copier, counters: counters.clone(), options: options.clone(), writer };
     let is_meant =
         |key: &&String| !key.is_empty() && key.len() <= LONGEST && options.filter.wants_key(key.as_str());
-    let keys: Vec<&String> = keys.iter().filter(is_meant).collect();
+    let keys: Vec<String> = keys.iter().filter(is_meant).cloned().collect();
     for (number, keys) in keys.chunks(PAGE).enumerate() {
         let records = records(&manifest, keys).await?;
         touch.page(&format!("{id}-{number:06}"), keys, records).await?;
@@ -92,19 +92,20 @@ impl Touch {
     async fn page(
         &mut self,
         name: &str,
-        keys: &[&String],
+        keys: &[String],
         mut records: HashMap<String, Record>,
     ) -> Result<(), StoreError> {
-        let pairs: Vec<(&String, Result<_, StoreError>)> = stream::iter(keys.iter().copied())
-            .map(async |key| (key, self.look(key).await))
-            .buffered(LOOKS)
-            .collect()
-            .await;
+        let this = &*self;
+        let look = |key: String| async move {
+            let heads = this.look(&key).await;
+            (key, heads)
+        };
+        let pairs: Vec<_> = stream::iter(keys.to_vec()).map(look).buffered(LOOKS).collect().await;
         let mut wanted = Vec::new();
         for (key, heads) in pairs {
             match heads {
-                Ok((here, there)) => wanted.extend(self.wanted(here, there, records.remove(key))),
-                Err(error) => self.counters.failed(key, 0, error.to_string()),
+                Ok((here, there)) => wanted.extend(self.wanted(here, there, records.remove(&key))),
+                Err(error) => self.counters.failed(&key, 0, error.to_string()),
             }
         }
         if wanted.is_empty() {
@@ -233,11 +234,11 @@ async fn head(side: &Side, key: &str) -> Result<(Option<Head>, Option<i64>), Sto
 }
 
 /// What is on record of these keys, which are in order.
-async fn records(manifest: &Manifest, keys: &[&String]) -> Result<HashMap<String, Record>, StoreError> {
+async fn records(manifest: &Manifest, keys: &[String]) -> Result<HashMap<String, Record>, StoreError> {
     let (reader, mut found) = (manifest.reader(), HashMap::new());
     for segment in manifest.segments() {
-        let from = keys.partition_point(|key| **key < segment.first);
-        let until = keys.partition_point(|key| **key <= segment.last);
+        let from = keys.partition_point(|key| *key < segment.first);
+        let until = keys.partition_point(|key| *key <= segment.last);
         if from >= until {
             continue;
         }

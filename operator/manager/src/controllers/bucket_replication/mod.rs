@@ -2,6 +2,8 @@
 //! the controller; a pass starts them, stops them, and tells how they go.
 
 mod act;
+mod hints;
+mod links;
 mod observe;
 mod runs;
 mod work;
@@ -21,6 +23,7 @@ use tripod_domain::duration;
 use crate::context::{Ctx, Error};
 use crate::telemetry::metrics::Standings;
 
+pub use self::links::Links;
 pub use self::runs::RunsOfAll;
 use self::runs::{Key, key};
 
@@ -31,7 +34,7 @@ pub async fn run(ctx: Arc<Ctx>) {
     let (all, runs) = (known.clone(), ctx.runs.clone());
     // What is gone, or about other buckets now, runs no longer.
     let stream = stream.inspect(move |_| runs.keep_only(|key| is_meant(&all, key)));
-    let controller = Controller::for_stream(stream, known.clone());
+    let controller = Controller::for_stream(stream, known.clone()).reconcile_on(ctx.runs.open().boxed());
     let pass = move |object, ctx: Arc<Ctx>| {
         let (known, runs) = (known.clone(), ctx.runs.clone());
         async move {
@@ -41,7 +44,11 @@ pub async fn run(ctx: Arc<Ctx>) {
             again
         }
     };
-    super::drive("BucketReplication", controller, super::FEW, ctx.clone(), pass).await;
+    tokio::select! {
+        () = super::drive("BucketReplication", controller, super::FEW, ctx.clone(), pass) => {}
+        () = links::keep(&ctx) => {}
+    }
+    ctx.runs.close();
     // Whoever leads next makes the same runs.
     ctx.runs.keep_only(|_| false);
 }

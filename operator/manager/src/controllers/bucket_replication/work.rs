@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use kube::ResourceExt;
 use sha2::{Digest, Sha256};
 use tripod_crds::bucket_replication::{DeletePolicy, Target};
@@ -36,7 +37,7 @@ pub(super) async fn run(
     Stores::owned_by_tags(&tags, &from.bucket, &system).map_err(|e| from.failed("Source", &e))?;
     refuse_a_ring(ctx, &tags, &to).await?;
     let name = source(spec);
-    let (reading, writing) = (wire(&from)?, wire(&to)?);
+    let (reading, writing) = over_the_link(ctx, &from, &to, &system, (wire(&from)?, wire(&to)?))?;
     prepare(&to, &writing, &system, &name, spec.adopt).await?;
 
     let of = hex::encode(Sha256::digest(format!("{name} to {}", to.name())));
@@ -48,7 +49,10 @@ pub(super) async fn run(
     let (source, destination) = (Side::new(reading, &from.bucket, ""), Side::new(writing, &to.bucket, ""));
     let options = options(object).map_err(|message| Refusal { reason: "Invalid".to_owned(), message })?;
     let _turn = turn.wait().await;
-    let done = engine::replicate(&source, &destination, place, &options, &turn.counters).await;
+    let done = match &turn.keys {
+        None => engine::replicate(&source, &destination, place, &options, &turn.counters).await,
+        Some(keys) => engine::touch(&source, &destination, place, &options, keys, &turn.counters).await,
+    };
     done.map_err(|error| explain(&from, &to, error))
 }
 
@@ -95,6 +99,25 @@ impl End {
 fn wire(end: &End) -> Result<Wire, Refusal> {
     Wire::connect(&end.config)
         .map_err(|error| Refusal { reason: "StoreUnavailable".to_owned(), message: error.to_string() })
+}
+
+/// The side that is not here lies behind the link between both centres, which departments share.
+fn over_the_link(
+    ctx: &Ctx,
+    from: &End,
+    to: &End,
+    system: &str,
+    (reading, writing): (Wire, Wire),
+) -> Result<(Wire, Wire), Refusal> {
+    let link = ctx.links.between(&from.centre.name_any(), &to.centre, Timestamp::now());
+    let link = link.map_err(|message| Refusal { reason: "LinkInvalid".to_owned(), message })?;
+    let department = ctx.tenancy.read().department_of(system).map(str::to_owned);
+    let lane = link.lane(department.as_deref().unwrap_or(system));
+    Ok(if from.centre.name_any() == ctx.centre {
+        (reading, writing.over(lane))
+    } else {
+        (reading.over(lane), writing)
+    })
 }
 
 /// A replica of the target can't be its source: what is deleted or damaged in one would go round for ever.
