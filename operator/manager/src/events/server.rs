@@ -46,9 +46,12 @@ pub async fn serve(
                 let service = TowerToHyperService::new(router.clone());
                 connections.spawn(async move {
                     let _place = place;
-                    let mut server = hyper::server::conn::http1::Builder::new();
-                    let served = server.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
-                    if let Err(error) = served.serve_connection(TokioIo::new(socket), service).await {
+                    let served = hyper::server::conn::http1::Builder::new()
+                        .timer(TokioTimer::new())
+                        .header_read_timeout(PATIENCE)
+                        .serve_connection(TokioIo::new(socket), service)
+                        .await;
+                    if let Err(error) = served {
                         tracing::debug!(%peer, %error, "a connection ended badly");
                     }
                 });
