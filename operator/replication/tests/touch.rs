@@ -78,7 +78,9 @@ impl World {
 async fn what_was_touched_is_not_copied_again() {
     for etags in [ETags::Md5, ETags::Opaque] {
         let world = World::new(Kind { etags, ..Kind::default() }).await;
-        ["a", "b", "目录/c"].iter().for_each(|key| world.put(key, "old"));
+        for key in ["a", "b", "目录/c"] {
+            world.put(key, "old");
+        }
         assert_eq!(world.run().await.copied, 3);
         world.put("目录/c", "new");
         world.put("d", "new");
@@ -130,7 +132,9 @@ async fn a_touch_that_ends_before_its_note_leaves_what_is_known_to_be_ours() {
     for note in std::fs::read_dir(&notes).unwrap() {
         std::fs::remove_file(note.unwrap().path()).unwrap();
     }
-    ["b", "c"].iter().for_each(|key| world.source.delete(BUCKET, key));
+    for key in ["b", "c"] {
+        world.source.delete(BUCKET, key);
+    }
     world.run().await;
     assert_eq!(world.there("c"), None, "the journal says that it is ours");
     assert_eq!(world.there("b"), Some("2".into()), "of that nothing is on record: it stays");
@@ -159,7 +163,9 @@ async fn only_what_lies_beside_the_content_has_changed() {
 async fn one_that_fails_stops_no_other_and_tells_its_age() {
     let world = World::new(Kind::default()).await;
     world.run().await;
-    ["a", "b"].iter().for_each(|key| world.put(key, "1"));
+    for key in ["a", "b"] {
+        world.put(key, "1");
+    }
     world.source.faults().decide(|seen| {
         (seen.operation == Operation::GetObject && seen.key == "a").then_some(Fault::Status(500))
     });
