@@ -38,6 +38,8 @@ use crate::quantities;
     .message("spec.schedule: for the mode Scheduled, and for no other"))]
 #[kube(validation = Rule::new("self.spec.targets.all(t, t.centre != self.spec.source.centre || (has(t.bucket) && t.bucket != self.spec.source.bucket))")
     .message("spec.targets: a target is the source; name another centre or another bucket"))]
+#[kube(validation = Rule::new("!has(self.spec.minPollInterval) || !has(self.spec.pollInterval) || duration(self.spec.minPollInterval) <= duration(self.spec.pollInterval)")
+    .message("spec.minPollInterval: it is longer than spec.pollInterval"))]
 #[serde(rename_all = "camelCase")]
 pub struct BucketReplicationSpec {
     /// What is replicated.
@@ -52,11 +54,18 @@ pub struct BucketReplicationSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 9, max = 100))]
     pub schedule: Option<String>,
-    /// From the beginning of one look at the source to that of the next, in the mode Continuous: `30s`, `5m`. At least 10s.
+    /// From the beginning of one look at the source to that of the next, in the mode Continuous, where nothing changes there:
+    /// `30s`, `5m`. At least 10s.
     #[serde(default = "minute")]
     #[schemars(regex(pattern = r"^([0-9]+h)?([0-9]+m)?([0-9]+s)?$"), length(min = 2, max = 20),
         extend("x-kubernetes-validations" = [{"rule": "duration(self) >= duration('10s')", "message": "at least 10s"}]))]
     pub poll_interval: String,
+    /// The same where something has changed: `2s`, `1m`. After each look that finds nothing the wait doubles, up to
+    /// `pollInterval`. At least 2s; default: `pollInterval`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^([0-9]+h)?([0-9]+m)?([0-9]+s)?$"), length(min = 2, max = 20),
+        extend("x-kubernetes-validations" = [{"rule": "duration(self) >= duration('2s')", "message": "at least 2s"}]))]
+    pub min_poll_interval: Option<String>,
     /// How old the oldest object may be that a target does not have yet: `15m`. The condition InSync is about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^([0-9]+h)?([0-9]+m)?([0-9]+s)?$"), length(min = 2, max = 20))]

@@ -3,6 +3,7 @@
 mod cli;
 mod context;
 mod controllers;
+mod events;
 mod gateway;
 mod leader;
 mod mover;

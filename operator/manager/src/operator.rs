@@ -1,6 +1,7 @@
 //! Puts the operator together: who it is, what it serves, and the controllers that run while it leads.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use tripod_crds::{Cloud, Department, RequestClass, ResourceRequest, SupervisionP
 use crate::context::Ctx;
 use crate::controllers;
 use crate::controllers::bucket_replication::{JobArguments, RunsOfAll};
+use crate::events::{self, Desk};
 use crate::gateway::{self, KubeGatekeeper, certificate};
 use crate::leader::Candidate;
 use crate::reach::ReachArguments;
@@ -54,6 +56,12 @@ pub struct OperatorArguments {
     /// Where movers are served.
     #[arg(long, env = "TRIPOD_GATEWAY_ADDRESS", default_value = "0.0.0.0:8443")]
     gateway_address: SocketAddr,
+    /// Where stores send events of buckets to. Without it none are heard.
+    #[arg(long, env = "TRIPOD_EVENTS_ADDRESS", requires = "events_token_file")]
+    events_address: Option<SocketAddr>,
+    /// File with the token that a store has in its URL: /events/<name of its Centre>/<token>
+    #[arg(long, env = "TRIPOD_EVENTS_TOKEN_FILE", value_name = "FILE")]
+    events_token_file: Option<PathBuf>,
     /// URL of the gateway as pods reach it. Default: the Service `tripod-gateway` of the own namespace.
     #[arg(long, env = "TRIPOD_GATEWAY_URL")]
     gateway_url: Option<String>,
@@ -99,6 +107,7 @@ pub async fn run(arguments: OperatorArguments) -> Result<()> {
         let gatekeeper = Arc::new(KubeGatekeeper::new(client.clone(), centre.clone(), ctx.stores.clone()));
         tokio::spawn(async move { gateway::serve(doors, &certificate, gatekeeper, told_to_stop()).await })
     };
+    let hearing = hear(&arguments, &ctx).await?;
     let window = TcpListener::bind(arguments.metrics_address).await.context("--metrics-address")?;
     let observed = tokio::spawn(http::serve(window, metrics, told_to_stop()));
     tracing::info!(centre, namespace, version = env!("CARGO_PKG_VERSION"), "started");
@@ -108,11 +117,23 @@ pub async fn run(arguments: OperatorArguments) -> Result<()> {
         result = lead(candidate, Arc::new(ctx), feeds) => result,
         error = failed("the gateway", gateway) => Err(error),
         error = failed("the server of metrics", observed) => Err(error),
+        error = failed("the server of events", hearing) => Err(error),
         () = grace_is_over() => {
             tracing::warn!("what is under way takes longer than may be waited for; the next operator goes on with it");
             Ok(())
         }
     }
+}
+
+/// Hears events of stores, where that is wanted.
+async fn hear(arguments: &OperatorArguments, ctx: &Ctx) -> Result<JoinHandle<std::io::Result<()>>> {
+    let (Some(address), Some(token)) = (arguments.events_address, &arguments.events_token_file) else {
+        return Ok(tokio::spawn(async { Ok(()) }));
+    };
+    let desk =
+        Desk::open(token.clone(), ctx.runs.clone(), ctx.metrics.clone()).context("--events-token-file")?;
+    let listener = TcpListener::bind(address).await.context("--events-address")?;
+    Ok(tokio::spawn(events::serve(listener, desk, told_to_stop())))
 }
 
 /// How movers reach the gateway, and the certificate they trust for it.
@@ -163,6 +184,7 @@ fn assemble(
         metrics: metrics.clone(),
         runs: Arc::new(RunsOfAll::new(metrics.clone())),
         replication_jobs: arguments.replication_jobs.clone(),
+        links: Arc::default(),
         client,
         centre,
         namespace,

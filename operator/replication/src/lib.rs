@@ -8,6 +8,7 @@ mod body;
 mod bucket;
 pub mod engine;
 pub mod error;
+pub mod fair;
 pub mod inventory;
 pub mod materialise;
 pub mod probe;

@@ -125,6 +125,18 @@ impl World {
         engine::replicate(&from, &to, self.place(), options, &Arc::<Counters>::default()).await
     }
 
+    /// As for events of some keys, of which some never were.
+    async fn touch(&self, options: &Options, random: &mut Rng) {
+        let mut keys = KEYS.map(str::to_owned).to_vec();
+        random.shuffle(&mut keys);
+        keys.truncate(random.usize(1..KEYS.len()));
+        keys.push("never there".to_owned());
+        let counters = Arc::new(Counters::default());
+        let (source, target, keys) = (side(&self.source), side(&self.target), keys.into_iter().collect());
+        // That no whole run has begun yet is one of its answers.
+        let _ = engine::touch(&source, &target, self.place(), options, &keys, &counters).await;
+    }
+
     /// What was killed in this process lets its lock go a moment later.
     async fn is_free(&self) {
         let path = self.folder.path().join("manifest/lock");
@@ -230,10 +242,17 @@ async fn round(world: &World, options: &Options, random: &mut Rng) {
         }
     };
     let kill_after = (random.u8(..3) == 0).then(|| Duration::from_micros(random.u64(..8000)));
+    let mut touched = (random.u8(..2) == 0).then(|| random.fork());
     let run = async {
+        let work = async {
+            match &mut touched {
+                Some(random) => world.touch(options, random).await,
+                None => drop(world.run(options).await),
+            }
+        };
         match kill_after {
-            Some(after) => tokio::time::timeout(after, world.run(options)).await.ok(),
-            None => Some(world.run(options).await),
+            Some(after) => drop(tokio::time::timeout(after, work).await),
+            None => work.await,
         }
     };
     let _ = tokio::join!(changes, run);

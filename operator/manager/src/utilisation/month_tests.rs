@@ -164,6 +164,7 @@ async fn bench(systems: i64) -> Bench {
         metrics: Arc::new(Metrics::default()),
         runs: Arc::new(RunsOfAll::new(Arc::default())),
         replication_jobs: jobs.unwrap(),
+        links: Arc::default(),
         client,
         centre: "bench".into(),
         namespace,

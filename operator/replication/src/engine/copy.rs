@@ -8,7 +8,7 @@ use super::manifest::Reader;
 use super::parts;
 use super::record::{Proof, Record, Seen};
 use super::tags::Asked;
-use super::{Losses, Side};
+use super::{Losses, Options, Side};
 use crate::StoreError;
 use crate::rate::Pace;
 use crate::wire::{About, Condition, Digests, ETag, Entry, Found, Outgoing, Part, Written, of_bytes};
@@ -87,6 +87,21 @@ impl From<StoreError> for Setback {
 }
 
 impl Copier {
+    pub(super) fn new(source: &Side, destination: &Side, manifest: Reader, options: &Options) -> Self {
+        Self {
+            source: source.clone(),
+            destination: destination.clone(),
+            manifest,
+            gate: Gate::new(options.at_once),
+            pace: options.pace.clone(),
+            requests: options.requests.clone(),
+            losses: Losses::default(),
+            knows: Knows::default(),
+            doubts: parts::Doubts::default(),
+            asked: Asked::of(&options.filter),
+        }
+    }
+
     /// Copies until the destination holds what the source holds, or it can't be done.
     ///
     /// # Errors

@@ -2,10 +2,12 @@
 //! known to be ours: it may be deleted when the source has it no more, where somebody else's may not.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::manifest::Reader;
+use super::touched::Touched;
 use crate::StoreError;
 
 const FOLDER: &str = "journal/";
@@ -41,8 +43,11 @@ impl Writer {
         Self { place, run, part, pages: 0 }
     }
 
-    /// These are about to be copied; they are behind all that came before.
-    pub(super) async fn about_to_copy(&mut self, keys: impl Iterator<Item = &str>) -> Result<(), StoreError> {
+    /// These are about to be copied; they are behind all that came before. Returns the name of their page.
+    pub(super) async fn about_to_copy<'a>(
+        &mut self,
+        keys: impl Iterator<Item = &'a str>,
+    ) -> Result<String, StoreError> {
         let mut page = Vec::new();
         for key in keys {
             page.extend_from_slice(key.as_bytes());
@@ -50,7 +55,8 @@ impl Writer {
         }
         let name = format!("{FOLDER}{}-{:02}-{:012}", self.run, self.part, self.pages);
         self.pages += 1;
-        self.place.write(&name, Bytes::from(page)).await
+        self.place.write(&name, Bytes::from(page)).await?;
+        Ok(name)
     }
 }
 
@@ -59,6 +65,8 @@ impl Writer {
 pub(super) struct Left {
     /// Pages of each writer, in order.
     writers: Vec<Vec<String>>,
+    /// Copied key by key.
+    pub(super) touched: Arc<Touched>,
 }
 
 impl Left {
@@ -73,7 +81,13 @@ impl Left {
         for pages in &mut writers {
             pages.sort();
         }
-        Ok(Self { writers })
+        let touched = Arc::new(Touched::find(place).await?);
+        Ok(Self { writers, touched })
+    }
+
+    /// Only what was copied key by key: for those who ask what is there, and not whose it is.
+    pub(super) async fn notes(place: &Reader) -> Result<Self, StoreError> {
+        Ok(Self { writers: Vec::new(), touched: Arc::new(Touched::find(place).await?) })
     }
 
     /// Without what some writers have left, by their names.

@@ -325,6 +325,7 @@ fn locked(folder: &Path) -> Result<File, StoreError> {
     fs::create_dir_all(folder.join("segments"))
         .and_then(|()| fs::create_dir_all(folder.join(INTENTS)))
         .and_then(|()| fs::create_dir_all(folder.join("journal")))
+        .and_then(|()| fs::create_dir_all(folder.join("touched")))
         .map_err(|e| io(folder, &e))?;
     let path = folder.join("lock");
     let file = File::create(&path).map_err(|e| io(&path, &e))?;

@@ -9,6 +9,7 @@ use super::listing::{Cursor, Range};
 use super::manifest::Reader;
 use super::record::{Described, Proof, Record};
 use super::tags::Asked;
+use super::touched::{self, Touched};
 use super::{Filter, Side};
 use crate::StoreError;
 
@@ -18,6 +19,7 @@ pub(super) struct Merge {
     destination: Cursor,
     records: Records,
     journal: journal::Cursor,
+    touched: Arc<Touched>,
     filter: Filter,
     asked: Option<Asked>,
     limit: Option<Limit>,
@@ -96,6 +98,7 @@ impl Merge {
     ) -> Self {
         Self {
             journal: journal.cursor(&manifest),
+            touched: journal.touched.clone(),
             source: Cursor::open(source.clone(), range.clone()),
             destination: Cursor::open(destination.clone(), range.clone()),
             records: Records {
@@ -137,11 +140,14 @@ impl Merge {
         let is_here = |side: Option<&str>| side == Some(key);
         let (at_source, at_destination, on_record) = (is_here(source), is_here(destination), is_here(record));
         let wants_key = self.filter.wants_key(key);
-        let begun = at_destination && !on_record && wants_key && self.journal.has(key).await?;
+        let note = self.touched.get(key);
+        let is_known = on_record || note.is_some();
+        let begun = at_destination && !is_known && wants_key && self.journal.has(key).await?;
         // From here on nothing is waited for: whoever waits for this may stop waiting.
         let entry = if at_source { self.source.take() } else { None };
         let there = if at_destination { self.destination.take() } else { None };
         let record = if on_record { self.records.next.take() } else { None };
+        let record = touched::known(record, note, entry.as_ref());
         let wanted = wants_key && entry.as_ref().is_none_or(|entry| self.filter.wants_size(entry));
         let is_left_out = |record: &Record| record.proof == Proof::LeftOut;
         if !wanted {

@@ -8,6 +8,7 @@ mod decide;
 mod gate;
 mod gone;
 mod journal;
+mod lag;
 mod listing;
 mod manifest;
 mod merge;
@@ -21,6 +22,8 @@ pub mod shards;
 mod tags;
 mod tally;
 mod unsorted;
+mod touch;
+mod touched;
 mod verify;
 
 use std::collections::BTreeMap;
@@ -40,6 +43,7 @@ pub use self::manifest::Place;
 pub use self::record::{Proof, Record, Seen};
 pub use self::report::{Counters, Planned, Report, Trouble};
 pub use self::run::{plan, replicate};
+pub use self::touch::touch;
 pub use self::verify::{Depth, Finding, Verified, verify};
 
 /// A bucket, or a folder of it.
@@ -184,6 +188,13 @@ impl Default for Options {
 pub(crate) struct Losses {
     tags: AtomicU64,
     storage_class: AtomicU64,
+}
+
+impl Losses {
+    fn tell(&self, report: &mut Report) {
+        report.lost_tags = self.tags.load(Ordering::Relaxed);
+        report.lost_storage_class = self.storage_class.load(Ordering::Relaxed);
+    }
 }
 
 /// Refuses what can't end well.

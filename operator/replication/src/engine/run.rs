@@ -11,20 +11,19 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::copy::{Copied, Copier, Knows};
+use super::copy::{Copied, Copier};
 use super::decide::{Step, Why};
-use super::gate::{Gate, Permit};
-use super::gone::Gone;
+use super::gate::Permit;
 use super::journal::{self, Left, Writer};
 use super::manifest::{Manifest, Place, Shared};
 use super::merge::{Merge, Merged};
-use super::parts::{self, Doubts};
+use super::parts;
 use super::ranges::{self, Part, Progress};
 use super::record::{Proof, Record, Seen};
 use super::recorder::Recorder;
 use super::report::{Counters, Planned, Report};
 use super::tags::Asked;
-use super::{Deletes, Filter, Losses, Options, Side, check};
+use super::{Deletes, Filter, Options, Side, check};
 use crate::StoreError;
 use crate::wire::{Condition, Entry};
 
@@ -65,7 +64,7 @@ pub async fn replicate(
     // What has to be sorted first is listed once, and not once for each part.
     let at_once = if source.unsorted || destination.unsorted { 1 } else { PARTS };
     let parts = ranges::split(manifest.segments(), at_once);
-    let copier = Arc::new(copier(source, destination, manifest.reader(), options));
+    let copier = Arc::new(Copier::new(source, destination, manifest.reader(), options));
     clear_uploads(&copier, |_| true).await?;
     let manifest: Shared = Arc::new(Mutex::new(manifest));
     let progress = Progress::new(&parts);
@@ -74,6 +73,7 @@ pub async fn replicate(
     let gone = Gone::up_to(options.deletes);
     all_parts(&run, parts, options, &left, &gone).await?;
     left.forget(&run.copier.manifest, journal::now().saturating_sub(LATE.as_nanos())).await?;
+    left.touched.forget(&run.copier.manifest).await?;
     let mut report = counters.report();
     match options.deletes {
         Deletes::Mirror { most } if gone.count() > most => report.fuse = Some(gone.count()),
@@ -83,9 +83,7 @@ pub async fn replicate(
         }
         Deletes::Ignore => {}
     }
-    let losses = &run.copier.losses;
-    report.lost_tags = losses.tags.load(Ordering::Relaxed);
-    report.lost_storage_class = losses.storage_class.load(Ordering::Relaxed);
+    run.copier.losses.tell(&mut report);
     Ok(report)
 }
 
@@ -150,27 +148,6 @@ async fn tagged(
         Err(error) => Some(Err(error)),
     });
     kept.collect()
-}
-
-/// What all copies of a run share.
-pub(super) fn copier(
-    source: &Side,
-    destination: &Side,
-    manifest: super::manifest::Reader,
-    options: &Options,
-) -> Copier {
-    Copier {
-        source: source.clone(),
-        destination: destination.clone(),
-        manifest,
-        gate: Gate::new(options.at_once),
-        pace: options.pace.clone(),
-        requests: options.requests.clone(),
-        losses: Losses::default(),
-        knows: Knows::default(),
-        doubts: Doubts::default(),
-        asked: Asked::of(&options.filter),
-    }
 }
 
 /// What a manifest is of.
@@ -276,6 +253,7 @@ struct Ended {
     slot: u64,
     key: String,
     modified: i64,
+    why: Why,
     before: Option<Record>,
     result: Result<Copied, StoreError>,
 }
@@ -302,6 +280,7 @@ impl Walk {
             copies: JoinSet::new(),
             gone,
             checkpoint: run.checkpoint,
+            now: None,
         }
     }
 
@@ -329,7 +308,10 @@ impl Walk {
                     }
                 }
                 merged = merge.next(), if !listed && room => match merged {
-                    Ok(Some(merged)) => self.step(merged).await?,
+                    Ok(Some(merged)) => {
+                        self.tell_clock(&merge);
+                        self.step(merged).await?;
+                    }
                     Ok(None) => listed = true,
                     Err(error) => (listed, failed) = (true, Some(error)),
                 },
@@ -341,10 +323,19 @@ impl Walk {
                 }
             }
         }
-        self.counters.listed_at(merge.source_now());
+        self.tell_clock(&merge);
         let done = failed.is_none();
         progress.publish(self.number, self.recorder.checkpoint().await?, done);
         failed.map_or(Ok(()), Err)
+    }
+
+    /// Once a page: while a run goes on, the age of what is missing is known.
+    fn tell_clock(&mut self, merge: &Merge) {
+        let now = merge.source_now();
+        if now != self.now {
+            self.now = now;
+            self.counters.listed_at(now);
+        }
     }
 
     async fn step(&mut self, merged: Merged) -> Result<(), StoreError> {
@@ -408,24 +399,20 @@ impl Walk {
 
     fn start(&mut self, waiting: Waiting, permit: Permit) {
         let copier = self.copier.clone();
-        let Waiting { entry, condition, record, slot, .. } = waiting;
+        let Waiting { entry, condition, why, record, slot } = waiting;
         self.copies.spawn(async move {
             let (key, modified, is_measure) = (entry.key.clone(), entry.modified, entry.size <= MEASURE);
             let result = copier.copy(entry, condition).await;
             permit.leave(is_measure && result.is_ok());
-            Ended { slot, key, modified, before: record, result }
+            Ended { slot, key, modified, why, before: record, result }
         });
     }
 
     async fn ended(&mut self, ended: Ended) -> Result<(), StoreError> {
-        let Ended { slot, key, modified, before, result } = ended;
+        let Ended { slot, key, modified, why, before, result } = ended;
         let record = match result {
             Ok(Copied::Whole { record, bytes }) => {
-                self.counters.copied.fetch_add(1, Ordering::Relaxed);
-                self.counters.copied_bytes.fetch_add(bytes, Ordering::Relaxed);
-                if record.proof == super::Proof::Read {
-                    self.counters.read_back.fetch_add(1, Ordering::Relaxed);
-                }
+                self.counters.copied(bytes, record.proof);
                 Some(record)
             }
             Ok(Copied::Gone) => before,
@@ -438,6 +425,7 @@ impl Walk {
                 before
             }
         };
+        self.counters.ended(modified, why);
         self.recorder.fill(slot, record).await
     }
 }

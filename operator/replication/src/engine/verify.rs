@@ -65,7 +65,8 @@ pub async fn verify(
     let manifest = Manifest::open(place, &of).await?;
     let mut verified = Verified::default();
     for Part { range, segments } in ranges::split(manifest.segments(), 1) {
-        let (reader, left) = (manifest.reader(), journal::Left::default());
+        let reader = manifest.reader();
+        let left = journal::Left::notes(&reader).await?;
         let merge = Merge::open(source, destination, &range, reader, segments, &left, filter.clone());
         let asked = Asked::of(filter);
         let asked = asked.as_ref();

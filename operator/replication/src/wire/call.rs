@@ -81,6 +81,8 @@ impl Wire {
         {
             request.headers_mut().insert(http::header::CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
+        self.toll(&mut request).await;
+        // Signed when its turn has come: a signature has an age.
         let request = self.signed(request)?;
         let answer = self.answer(request, patience, target).await?;
         if answer.status().is_success() {
@@ -90,6 +92,16 @@ impl Wire {
         let text = timeout(self.inner.patience.silence, whole(answer.into_body(), target)).await;
         let error = refused(target, status, &text.ok().and_then(Result::ok).unwrap_or_default());
         Err(error.for_want_of(permission))
+    }
+
+    /// Waits for the link's leave to send this.
+    async fn toll(&self, request: &mut Request<Outgoing>) {
+        let Some(lane) = &self.lane else { return };
+        lane.request().await;
+        match request.body_mut() {
+            Outgoing::Passing(passing) => passing.goes_over(lane.clone()),
+            Outgoing::Whole(bytes) => lane.bytes(bytes.as_ref().map_or(0, |b| b.len() as u64)).await,
+        }
     }
 
     async fn answer(
@@ -108,7 +120,8 @@ impl Wire {
                 Patience::Answer => 0,
                 Patience::While(passed) => passed.bytes(),
             };
-            if now == seen {
+            let is_held = matches!(&patience, Patience::While(passed) if passed.is_held());
+            if now == seen && !is_held {
                 return Err(target.broke_off(&silent(self.inner.patience.silence)));
             }
             seen = now;
@@ -131,6 +144,9 @@ impl Wire {
         let target = self.target(bucket, key);
         let read = timeout(self.inner.patience.silence, whole(body, target)).await;
         let body = read.map_err(|_| target.broke_off(&silent(self.inner.patience.silence)))??;
+        if let Some(lane) = &self.lane {
+            lane.bytes(body.len() as u64).await;
+        }
         Ok((head.headers, body))
     }
 

@@ -96,7 +96,7 @@ impl Wire {
 }
 
 /// A `Date` header.
-pub(super) fn moment(text: &str) -> Option<i64> {
+pub(crate) fn moment(text: &str) -> Option<i64> {
     let time = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
     Some(time.as_millisecond())
 }

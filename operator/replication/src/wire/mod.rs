@@ -28,11 +28,13 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use crate::fair::Lane;
 use crate::reach::Resolver;
 use crate::{StoreConfig, StoreError};
 
 pub use self::etag::ETag;
 pub use self::hashed::{Hash, Hashed, Turned};
+pub(crate) use self::list::moment;
 pub use self::list::{Entry, Page};
 pub use self::object::{About, Condition, Found, Part, Written};
 pub use self::passing::{Digests, Outgoing, Passed, Passing, of_bytes};
@@ -67,6 +69,8 @@ const BUFFER: usize = 64 << 10;
 #[derive(Clone)]
 pub struct Wire {
     inner: Arc<Inner>,
+    /// The link that all calls go over.
+    lane: Option<Lane>,
 }
 
 struct Inner {
@@ -142,7 +146,13 @@ impl Wire {
             settings,
             patience,
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { inner: Arc::new(inner), lane: None })
+    }
+
+    /// The same store, where every request and every byte of a body goes over a link with a limit.
+    #[must_use]
+    pub fn over(self, lane: Lane) -> Self {
+        Self { lane: Some(lane), ..self }
     }
 
     /// The URL it was made for.

@@ -13,11 +13,14 @@ pub(super) async fn act(ctx: &Arc<Ctx>, object: &Arc<BucketReplication>, plan: &
     for target in &object.spec.targets {
         let key = key(object, target);
         match plan.steps.get(&target.centre) {
-            Some(Step::Start) => {
+            Some(step @ (Step::Start | Step::Touch)) => {
+                let is_touch = *step == Step::Touch;
                 let asked = Asked { generation: object.metadata.generation, token: token(object).cloned() };
                 let (ctx, object, target) = (ctx.clone(), object.clone(), target.clone());
                 let runs = ctx.runs.clone();
-                runs.start(&key, asked, |turn| async move { work::run(&ctx, &object, &target, turn).await });
+                runs.start(&key, asked, is_touch, |turn| async move {
+                    work::run(&ctx, &object, &target, turn).await
+                });
             }
             Some(Step::Stop) => {
                 ctx.runs.stop(&key);

@@ -2,7 +2,9 @@
 //! the controller; a pass starts them, stops them, and tells how they go. Large ones are made by the pods of a Job.
 
 mod act;
+mod hints;
 mod jobs;
+mod links;
 mod observe;
 mod runs;
 mod work;
@@ -25,6 +27,7 @@ use crate::context::{Ctx, Error};
 use crate::telemetry::metrics::Standings;
 
 pub use self::jobs::JobArguments;
+pub use self::links::Links;
 pub use self::runs::RunsOfAll;
 use self::runs::{Key, key};
 
@@ -40,7 +43,7 @@ pub async fn run(ctx: Arc<Ctx>) {
         runs.keep_only(|key| is_meant(&all, key));
         swept.notify_one();
     });
-    let controller = Controller::for_stream(stream, known.clone());
+    let controller = Controller::for_stream(stream, known.clone()).reconcile_on(ctx.runs.open().boxed());
     let sweep = jobs::sweep(ctx.clone(), known.clone(), changed);
     let pass = move |object, ctx: Arc<Ctx>| {
         let (known, runs) = (known.clone(), ctx.runs.clone());
@@ -54,7 +57,9 @@ pub async fn run(ctx: Arc<Ctx>) {
     tokio::select! {
         () = super::drive("BucketReplication", controller, super::FEW, ctx.clone(), pass) => {}
         () = sweep => {}
+        () = links::keep(&ctx) => {}
     }
+    ctx.runs.close();
     // Whoever leads next makes the same runs, and goes on with the Jobs that are there.
     ctx.runs.keep_only(|_| false);
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use kube::ResourceExt;
 use sha2::{Digest, Sha256};
 use tripod_crds::bucket_replication::{DeletePolicy, Target};
@@ -38,7 +39,7 @@ pub(super) async fn run(
     Stores::owned_by_tags(&tags, &from.bucket, &system).map_err(|e| from.failed("Source", &e))?;
     refuse_a_ring(ctx, &tags, &to).await?;
     let name = source(spec);
-    let (reading, writing) = (wire(&from)?, wire(&to)?);
+    let (reading, writing) = over_the_link(ctx, &from, &to, &system, (wire(&from)?, wire(&to)?))?;
     prepare(&to, &writing, &system, &name, spec.adopt).await?;
 
     let of = hex::encode(Sha256::digest(format!("{name} to {}", to.name())));
@@ -57,6 +58,11 @@ pub(super) async fn run(
         to,
     };
     let mut permit = turn.wait().await;
+    if let Some(keys) = &turn.keys {
+        let Pair { source, destination, place, options, .. } = &pair;
+        let done = engine::touch(source, destination, place.clone(), options, keys, &turn.counters).await;
+        return done.map_err(|error| pair.explain(error));
+    }
     let way = jobs::way(ctx, &pair).await.map_err(|error| pair.explain(error))?;
     if way == Way::Job {
         // What others do keeps nobody waiting.
@@ -142,6 +148,25 @@ impl End {
 fn wire(end: &End) -> Result<Wire, Refusal> {
     Wire::connect(&end.config)
         .map_err(|error| Refusal { reason: "StoreUnavailable".to_owned(), message: error.to_string() })
+}
+
+/// The side that is not here lies behind the link between both centres, which departments share.
+fn over_the_link(
+    ctx: &Ctx,
+    from: &End,
+    to: &End,
+    system: &str,
+    (reading, writing): (Wire, Wire),
+) -> Result<(Wire, Wire), Refusal> {
+    let link = ctx.links.between(&from.centre.name_any(), &to.centre, Timestamp::now());
+    let link = link.map_err(|message| Refusal { reason: "LinkInvalid".to_owned(), message })?;
+    let department = ctx.tenancy.read().department_of(system).map(str::to_owned);
+    let lane = link.lane(department.as_deref().unwrap_or(system));
+    Ok(if from.centre.name_any() == ctx.centre {
+        (reading, writing.over(lane))
+    } else {
+        (reading.over(lane), writing)
+    })
 }
 
 /// A replica of the target can't be its source: what is deleted or damaged in one would go round for ever.

@@ -15,7 +15,7 @@ use crate::engine::journal::{self, Left};
 use crate::engine::manifest::{Manifest, Place};
 use crate::engine::record::{Described, Seen};
 use crate::engine::report::{Counters, Report};
-use crate::engine::run::{LATE, clear_uploads, copier, delete, of};
+use crate::engine::run::{LATE, clear_uploads, delete, of};
 use crate::engine::{Deletes, Options, Side};
 
 /// How a run stands.
@@ -100,7 +100,7 @@ pub async fn finish(
     manifest.commit(segments).await?;
     let reader = manifest.reader();
     reader.sweep(manifest.segments()).await?;
-    clear_uploads(&copier(source, destination, reader.clone(), options), |_| true).await?;
+    clear_uploads(&Copier::new(source, destination, reader.clone(), options), |_| true).await?;
     let own = format!("{run}-");
     let left = Left::find(&reader).await?.without(|page| page.starts_with(&own));
     left.forget(&reader, journal::now().saturating_sub(LATE.as_nanos())).await?;

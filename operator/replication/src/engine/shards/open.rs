@@ -11,7 +11,7 @@ use crate::engine::journal;
 use crate::engine::listing::Range;
 use crate::engine::manifest::{Manifest, Place};
 use crate::engine::ranges;
-use crate::engine::run::{clear_uploads, copier, of, refuse_unless_empty};
+use crate::engine::run::{clear_uploads, of, refuse_unless_empty};
 use crate::engine::{Options, Side, check};
 use crate::wire::Condition;
 
@@ -92,7 +92,7 @@ pub async fn open(
         // From now on what lies there is known to be ours, also when all are killed before their first checkpoint.
         manifest.commit(Vec::new()).await?;
     }
-    clear_uploads(&copier(source, destination, manifest.reader(), options), |_| true).await?;
+    clear_uploads(&Copier::new(source, destination, manifest.reader(), options), |_| true).await?;
     let plan = Plan::new(of, terms, cut_up(source, &manifest, shards).await?);
     for piece in &plan.shards {
         write_new(&objects, &state_name(&run, &piece.name), &encoded(&State::new(piece))?).await?;

@@ -17,7 +17,7 @@ use crate::StoreError;
 use crate::engine::copy::Copier;
 use crate::engine::manifest::{Manifest, Place};
 use crate::engine::report::{Counters, Report};
-use crate::engine::run::{copier, lost, of};
+use crate::engine::run::{lost, of};
 use crate::engine::tally::Tally;
 use crate::engine::{Deletes, Filter, Options, Side, check};
 
@@ -80,7 +80,7 @@ pub async fn work(
         objects,
         run: run.to_owned(),
         of,
-        copier: Arc::new(copier(source, destination, reader, options)),
+        copier: Arc::new(Copier::new(source, destination, reader, options)),
         filter: options.filter.clone(),
         deletes: options.deletes,
         worker,
