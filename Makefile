@@ -87,9 +87,9 @@ bench-replication: ## the replication engine against others, on stores in memory
 	@target/$(HOST)/release/bench-replication --tripod $(BINARY) --examples target/$(HOST)/release/examples --peers $(PEERS)/bin $(WORK)
 
 # SEEDS=100 is over in seconds; FIRST=… begins with another one.
-faults-replication: ## random histories, faults and kills; both sides have to end alike
+faults-replication: ## random histories, faults and kills, and odd objects; both sides have to end alike
 	TRIPOD_SEEDS=$(or $(SEEDS),10000) TRIPOD_FIRST_SEED=$(or $(FIRST),1) \
-		RUSTFLAGS="-C target-feature=+crt-static" cargo test --release --locked --target $(HOST) -p tripod-replication --test faults -- --nocapture
+		RUSTFLAGS="-C target-feature=+crt-static" cargo test --release --locked --target $(HOST) -p tripod-replication --test faults --test odd_objects -- --nocapture
 
 .PHONY: test lint unit charts-test stories deny
 test: lint unit deny charts-test stories ## everything

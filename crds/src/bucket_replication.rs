@@ -1,5 +1,7 @@
 //! BucketReplication: a department's own bucket at one centre, kept in step with buckets at others.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
@@ -36,6 +38,8 @@ use crate::quantities;
     .message("spec.schedule: for the mode Scheduled, and for no other"))]
 #[kube(validation = Rule::new("self.spec.targets.all(t, t.centre != self.spec.source.centre || (has(t.bucket) && t.bucket != self.spec.source.bucket))")
     .message("spec.targets: a target is the source; name another centre or another bucket"))]
+#[kube(validation = Rule::new("!has(self.spec.minPollInterval) || !has(self.spec.pollInterval) || duration(self.spec.minPollInterval) <= duration(self.spec.pollInterval)")
+    .message("spec.minPollInterval: it is longer than spec.pollInterval"))]
 #[serde(rename_all = "camelCase")]
 pub struct BucketReplicationSpec {
     /// What is replicated.
@@ -50,11 +54,18 @@ pub struct BucketReplicationSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 9, max = 100))]
     pub schedule: Option<String>,
-    /// From the beginning of one look at the source to that of the next, in the mode Continuous: `30s`, `5m`. At least 10s.
+    /// From the beginning of one look at the source to that of the next, in the mode Continuous, where nothing changes there:
+    /// `30s`, `5m`. At least 10s.
     #[serde(default = "minute")]
     #[schemars(regex(pattern = r"^([0-9]+h)?([0-9]+m)?([0-9]+s)?$"), length(min = 2, max = 20),
         extend("x-kubernetes-validations" = [{"rule": "duration(self) >= duration('10s')", "message": "at least 10s"}]))]
     pub poll_interval: String,
+    /// The same where something has changed: `2s`, `1m`. After each look that finds nothing the wait doubles, up to
+    /// `pollInterval`. At least 2s; default: `pollInterval`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^([0-9]+h)?([0-9]+m)?([0-9]+s)?$"), length(min = 2, max = 20),
+        extend("x-kubernetes-validations" = [{"rule": "duration(self) >= duration('2s')", "message": "at least 2s"}]))]
+    pub min_poll_interval: Option<String>,
     /// How old the oldest object may be that a target does not have yet: `15m`. The condition InSync is about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^([0-9]+h)?([0-9]+m)?([0-9]+s)?$"), length(min = 2, max = 20))]
@@ -168,6 +179,11 @@ pub struct Filter {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "quantities::read_one")]
     #[schemars(schema_with = "quantities::bytes")]
     pub max_size: Option<Quantity>,
+    /// Objects that have all of these tags. Each object that would be copied costs a request more; one that lacks them is asked
+    /// for again when it has changed, and after a day.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 10, "additionalProperties" = {"type": "string", "maxLength": 256}))]
+    pub tags: BTreeMap<String, String>,
 }
 
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
@@ -211,12 +227,28 @@ pub struct TargetStanding {
     /// Bytes a second, while a run is under way; rounded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throughput: Option<u64>,
+    /// Who makes a large run, while it is made: the pods of a Job in the operator's namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workers: Option<Workers>,
     /// The last `tripod.cloud/run` token that was acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_run_token: Option<String>,
     /// What is wrong, or waited for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+}
+
+/// How far workers are.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Workers {
+    /// Name of the Job.
+    pub job: String,
+    /// Parts of the key space; more while stragglers are cut up.
+    pub shards: u32,
+    pub shards_done: u32,
+    /// Those that have a shard at the moment.
+    pub workers: u32,
 }
 
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]

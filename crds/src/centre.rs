@@ -3,10 +3,13 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::quantities;
 
 /// One data centre. The same object may be applied in every cluster: an operator knows which one it is by
 /// its `--centre` argument.
@@ -25,6 +28,8 @@ use serde::{Deserialize, Serialize};
     printcolumn = r#"{"name":"Conditional Writes","type":"string","jsonPath":".status.store.conditionalWrites","priority":1}"#,
     printcolumn = r#"{"name":"Checked","type":"date","jsonPath":".status.store.checkedAt"}"#
 )]
+#[kube(validation = Rule::new("!has(self.spec.links) || self.spec.links.all(l, l.from != self.metadata.name)")
+    .message("spec.links: a link comes from another centre"))]
 #[serde(rename_all = "camelCase")]
 pub struct CentreSpec {
     /// What the centre is for.
@@ -50,6 +55,79 @@ pub struct CentreSpec {
     pub verify_interval_seconds: u32,
     /// The centre's S3-compatible store.
     pub store: StoreSpec,
+    /// How much of the links from other centres replications of buckets may use; one that is not here has no limit.
+    /// Departments that replicate over a link at the same time get the same share of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["from"]))]
+    pub links: Vec<Link>,
+}
+
+/// A link from another centre to this one.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Link {
+    /// Name of the Centre that is replicated from.
+    #[schemars(length(min = 1, max = 63))]
+    pub from: String,
+    /// The most bytes a second: `20Mi`. Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "quantities::read_one")]
+    #[schemars(schema_with = "quantities::bytes")]
+    pub bandwidth: Option<Quantity>,
+    /// The most requests a second. Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub requests_per_second: Option<u32>,
+    /// Other limits at some hours: the first that holds counts. What it leaves out is as above.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub hours: Vec<Hours>,
+}
+
+/// Some hours of some days, with limits of their own.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "self.from != self.until", "message": "from and until are the same"},
+    {"rule": "has(self.bandwidth) || has(self.requestsPerSecond)",
+     "message": "set bandwidth, requestsPerSecond or both"}
+]))]
+pub struct Hours {
+    /// Days on which they begin. Default: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 7), extend("x-kubernetes-list-type" = "set"))]
+    pub days: Vec<Day>,
+    /// As clocks there show it: `08:00`.
+    #[schemars(regex(pattern = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"), length(max = 5))]
+    pub from: String,
+    /// Not itself. Where it is before `from`, it is that of the next day.
+    #[schemars(regex(pattern = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"), length(max = 5))]
+    pub until: String,
+    /// A name of the time zone database: `Asia/Shanghai`.
+    #[serde(default = "utc")]
+    #[schemars(regex(pattern = r"^[A-Za-z0-9_+/-]+$"), length(min = 1, max = 64))]
+    pub time_zone: String,
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "quantities::read_one")]
+    #[schemars(schema_with = "quantities::bytes")]
+    pub bandwidth: Option<Quantity>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub requests_per_second: Option<u32>,
+}
+
+fn utc() -> String {
+    "UTC".to_owned()
+}
+
+/// A day of the week.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Day {
+    Mon,
+    Tue,
+    Wed,
+    Thu,
+    Fri,
+    Sat,
+    Sun,
 }
 
 fn default_pull_interval() -> u32 {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::kubectl::Kubectl;
 use crate::lab::command::{output, run};
-use crate::lab::layout::CENTRES;
+use crate::lab::layout::{CENTRES, Layout};
 use crate::lab::progress::Progress;
 use crate::lab::store::{Credentials, REPLICA};
 use crate::lab::{Centre, Lab, LabSpec};
@@ -139,6 +139,8 @@ impl Installation {
     pub fn configure(&self, centre: &str, more: &[&str]) -> Result<()> {
         let (repository, tag) = self.image.rsplit_once(':').context("the image has no tag")?;
         let folder = chart("tripod");
+        let layout = Layout::new(&self.lab.spec.name)?.centre(centre)?;
+        let reach = format!("stores.reach.refuse={{{},{}}}", layout.service_range(), layout.pod_range());
         let settings = [
             format!("centre={centre}"),
             format!("image.repository={repository}"),
@@ -148,12 +150,22 @@ impl Installation {
         let utilisation =
             "utilisation.samplingInterval=15,utilisation.bucketInterval=30,utilisation.kubeletVolumes=true";
         let more = more.iter().flat_map(|setting| ["--set", setting]);
-        let words: Vec<&str> =
-            ["upgrade", "--install", "tripod", folder.as_str(), "-n", NAMESPACE, "--set", utilisation]
-                .into_iter()
-                .chain(settings)
-                .chain(more)
-                .collect();
+        let words: Vec<&str> = [
+            "upgrade",
+            "--install",
+            "tripod",
+            folder.as_str(),
+            "-n",
+            NAMESPACE,
+            "--set",
+            utilisation,
+            "--set",
+            &reach,
+        ]
+        .into_iter()
+        .chain(settings)
+        .chain(more)
+        .collect();
         self.helm(centre, &words).map(drop)
     }
 

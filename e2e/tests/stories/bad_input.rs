@@ -38,9 +38,29 @@ fn a_wrong_store_is_explained() -> Result<()> {
             ["spec.store.bucket", "create it or correct the name"],
         ),
         (
-            change("no-store", |s| s["endpoint"] = json!("http://127.0.0.1:9"))?,
+            // Where the store is, and none listens.
+            change("no-store", |s| {
+                let endpoint = s["endpoint"].as_str().unwrap_or_default().replace(":7070", ":9");
+                s["endpoint"] = json!(endpoint);
+            })?,
             "StoreUnreachable",
-            ["spec.store.endpoint", "http://127.0.0.1:9"],
+            ["spec.store.endpoint", ":9 can't be reached"],
+        ),
+        // Of the cloud, of the operator's own pod, by address and by name, and of the cluster.
+        (
+            change("metadata", |s| s["endpoint"] = json!("http://169.254.169.254"))?,
+            "EndpointRefused",
+            ["spec.store.endpoint", "169.254.169.254 is in 169.254.0.0/16"],
+        ),
+        (
+            change("itself", |s| s["endpoint"] = json!("http://[::1]:8080"))?,
+            "EndpointRefused",
+            ["::1 is in ::/96", "stores.reach.allow"],
+        ),
+        (
+            change("api-server", |s| s["endpoint"] = json!("http://kubernetes.default.svc:443"))?,
+            "EndpointRefused",
+            ["http://kubernetes.default.svc:443", "stores.reach.allow"],
         ),
     ];
     for (centre, reason, words) in &cases {

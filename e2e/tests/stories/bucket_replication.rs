@@ -112,19 +112,20 @@ fn what_nobody_may_copy_is_refused() -> Result<()> {
 }
 
 /// A tagged bucket at production with a name of its own, and its system in all clusters.
-struct Pair<'a> {
+pub struct Pair<'a> {
     system: &'a System<'a>,
-    bucket: String,
-    source: Place,
+    pub bucket: String,
+    pub source: Place,
 }
 
-struct Place {
+/// A bucket of a centre.
+pub struct Place {
     store: Store,
     bucket: String,
 }
 
 impl<'a> Pair<'a> {
-    fn anew(system: &'a System<'a>) -> Result<Self> {
+    pub fn anew(system: &'a System<'a>) -> Result<Self> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
         let bucket = format!("archive-{now}");
         let store = system.store("production")?;
@@ -132,37 +133,45 @@ impl<'a> Pair<'a> {
         tag(&store, &bucket, &system.namespace())?;
         let pair = Self { system, source: Place { store, bucket: bucket.clone() }, bucket };
         // What an earlier run has left.
-        ["files", "back", "untagged", "not-ours", "full", "vault"]
+        ["files", "back", "untagged", "not-ours", "full", "vault", "events"]
             .iter()
             .try_for_each(|name| pair.delete(name))?;
         Ok(pair)
     }
 
-    fn at(&self, centre: &str) -> Result<Place> {
+    pub fn at(&self, centre: &str) -> Result<Place> {
         Ok(Place { store: self.system.store(centre)?, bucket: self.bucket.clone() })
     }
 
-    fn kubectl(&self, centre: &str) -> Result<Kubectl> {
+    pub fn kubectl(&self, centre: &str) -> Result<Kubectl> {
         self.system.at.kubectl(self.system.at.server_of(centre))
     }
 
-    fn apply(&self, name: &str, spec: &Value) -> Result<()> {
+    pub fn apply(&self, name: &str, spec: &Value) -> Result<()> {
         let object = json!({"apiVersion": "tripod.cloud/v1alpha1", "kind": "BucketReplication",
             "metadata": {"name": name, "namespace": self.system.namespace()}, "spec": spec});
         CENTRES.iter().try_for_each(|centre| self.kubectl(centre)?.apply(&object.to_string()).map(drop))
     }
 
-    fn delete(&self, name: &str) -> Result<()> {
+    pub fn delete(&self, name: &str) -> Result<()> {
         let words =
             ["-n", &self.system.namespace(), "delete", "br", name, "--ignore-not-found", "--timeout=30s"];
         CENTRES.iter().try_for_each(|centre| self.kubectl(centre)?.run(&words).map(drop))
     }
 
-    fn until(&self, centre: &str, name: &str, wanted: impl Fn(&Value) -> Result<()>) -> Result<Value> {
+    pub fn until(&self, centre: &str, name: &str, wanted: impl Fn(&Value) -> Result<()>) -> Result<Value> {
         let words = ["-n", &self.system.namespace(), &format!("br/{name}")];
         self.kubectl(centre)?.until(&format!("replication {name}"), PATIENCE, &words, |seen| {
             wanted(seen).map(|()| seen.clone()).with_context(|| seen["status"].to_string())
         })
+    }
+
+    /// Asks for a run of everything at a centre.
+    pub fn run_now(&self, centre: &str, name: &str) -> Result<()> {
+        let token = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+        let (object, token) = (format!("br/{name}"), format!("tripod.cloud/run={token}"));
+        let words = ["-n", &self.system.namespace(), "annotate", "--overwrite", &object, &token];
+        self.kubectl(centre)?.run(&words).map(drop)
     }
 
     /// Keys, contents and everything that is said of them are the same.
@@ -181,7 +190,7 @@ impl<'a> Pair<'a> {
     }
 }
 
-fn is_in_sync(seen: &Value) -> Result<()> {
+pub fn is_in_sync(seen: &Value) -> Result<()> {
     ensure!(
         condition(seen, "InSync").is_some_and(|c| c["status"] == "True"),
         "{}",
@@ -287,7 +296,7 @@ fn seed(source: &Place) -> Result<()> {
     in_parts(source, "large.bin")
 }
 
-fn put(at: &Place, key: &str, body: &[u8], metadata: &[(&str, &str)]) -> Result<()> {
+pub fn put(at: &Place, key: &str, body: &[u8], metadata: &[(&str, &str)]) -> Result<()> {
     at.store.block_on(async |s3| {
         let mut request =
             s3.put_object().bucket(&at.bucket).key(key).content_type("text/plain; charset=utf-8");
@@ -320,7 +329,7 @@ fn in_parts(at: &Place, key: &str) -> Result<()> {
     })
 }
 
-fn remove(at: &Place, keys: &[&str]) -> Result<()> {
+pub fn remove(at: &Place, keys: &[&str]) -> Result<()> {
     at.store.block_on(async |s3| {
         for key in keys {
             s3.delete_object()
@@ -373,9 +382,9 @@ fn tag(store: &Store, bucket: &str, system: &str) -> Result<()> {
 }
 
 /// What is in a bucket: by key, the bytes and what is said of them.
-type Contents = BTreeMap<String, (Vec<u8>, Option<String>, BTreeMap<String, String>)>;
+pub type Contents = BTreeMap<String, (Vec<u8>, Option<String>, BTreeMap<String, String>)>;
 
-fn contents(at: &Place) -> Result<Contents> {
+pub fn contents(at: &Place) -> Result<Contents> {
     at.store.block_on(async |s3| {
         let mut all = Contents::new();
         for key in keys(&s3, &at.bucket).await? {

@@ -38,6 +38,10 @@ fn the_operator_has_the_least_power() -> Result<()> {
         (vec!["delete", "nodes"], false),
         (vec!["delete", "persistentvolumes"], false),
         (vec!["get", "secrets", "-n", "tripod-system"], true),
+        (vec!["create", "jobs", "-n", "tripod-system"], true),
+        (vec!["delete", "jobs", "-n", "tripod-system"], true),
+        (vec!["create", "pods", "-n", "tripod-system"], false),
+        (vec!["impersonate", "serviceaccounts/tripod-replicator", "-n", "tripod-system"], false),
     ] {
         ensure!(may(&kubectl, &operator, &what)? == expected, "the operator: {what:?} is not {expected}");
     }
@@ -49,6 +53,17 @@ fn the_operator_has_the_least_power() -> Result<()> {
         vec!["get", "recoverypoints", "-n", &namespace],
     ] {
         ensure!(!may(&kubectl, &mover, &what)?, "the mover may {what:?}");
+    }
+    // Those who make large replications have the two stores, and nothing of the cluster.
+    let replicator = ["--as=system:serviceaccount:tripod-system:tripod-replicator"];
+    for what in [
+        vec!["get", "secrets", "-n", "tripod-system"],
+        vec!["list", "pods", "-n", "tripod-system"],
+        vec!["get", "jobs", "-n", "tripod-system"],
+        vec!["get", "bucketreplications.tripod.cloud", "-n", &namespace],
+        vec!["list", "namespaces"],
+    ] {
+        ensure!(!may(&kubectl, &replicator, &what)?, "the replicator may {what:?}");
     }
     Ok(())
 }

@@ -55,6 +55,20 @@ fn what_is_wrong_in_itself_is_refused_with_its_field() -> Result<()> {
             "namespace",
         ),
         (centre(|s| s["pullIntervalSeconds"] = json!(0)), "spec.pullIntervalSeconds"),
+        (centre(|s| s["links"] = json!([{"from": "x"}])), "a link comes from another centre"),
+        (centre(|s| s["links"] = json!([{"from": "a"}, {"from": "a"}])), "Duplicate value"),
+        (centre(|s| s["links"] = json!([{"from": "a", "bandwidth": "fast"}])), "no amount of bytes"),
+        (centre(|s| s["links"] = json!([{"from": "a", "requestsPerSecond": 0}])), "requestsPerSecond"),
+        (centre(|s| s["links"] = link(&json!({"from": "8:00"}))), "hours[0].from"),
+        (centre(|s| s["links"] = link(&json!({"until": "24:00"}))), "hours[0].until"),
+        (centre(|s| s["links"] = link(&json!({"until": "08:00"}))), "from and until are the same"),
+        (centre(|s| s["links"] = link(&json!({"days": ["Monday"]}))), "days"),
+        (centre(|s| s["links"] = link(&json!({"days": ["Mon", "Mon"]}))), "Duplicate value"),
+        (centre(|s| s["links"] = link(&json!({"timeZone": "A B"}))), "timeZone"),
+        (
+            centre(|s| s["links"] = link(&json!({"bandwidth": null}))),
+            "set bandwidth, requestsPerSecond or both",
+        ),
         (department(json!({"displayName": "税务局", "budget": {}})), "spec.budget"),
         (department(json!({"displayName": "", "budget": {"requests.cpu": "1"}})), "spec.displayName"),
         (
@@ -93,6 +107,34 @@ fn what_is_wrong_in_itself_is_refused_with_its_field() -> Result<()> {
     refused(&kubectl, &cases)
 }
 
+/// One link, by day.
+fn link(change: &Value) -> Value {
+    let mut hours =
+        json!({"from": "08:00", "until": "18:00", "timeZone": "Asia/Shanghai", "bandwidth": "20Mi"});
+    for (field, value) in change.as_object().into_iter().flatten() {
+        hours[field] = value.clone();
+    }
+    json!([{"from": "production", "hours": [hours]}])
+}
+
+#[test]
+fn limits_of_links_are_accepted() -> Result<()> {
+    system("health")?;
+    let store = json!({"endpoint": "https://s3.example", "region": "r", "bucket": "vault", "credentialsSecretRef": {"name": "s"}});
+    let night = json!({"days": ["Fri", "Sat"], "from": "22:00", "until": "06:00", "bandwidth": 1_000_000, "requestsPerSecond": 50});
+    for links in [
+        link(&json!({})),
+        link(&night),
+        json!([{"from": "production", "bandwidth": "1Gi", "requestsPerSecond": 500}]),
+    ] {
+        let centre =
+            object("Centre", "x", &json!({"role": "Remote", "city": "west", "store": store, "links": links}));
+        let words = ["create", "--dry-run=server", "--validate=strict", "-f", "-"];
+        installation()?.kubectl("production")?.with_input(&words, &centre.to_string())?;
+    }
+    Ok(())
+}
+
 #[test]
 fn a_replication_that_is_wrong_in_itself_is_refused() -> Result<()> {
     system("health")?;
@@ -116,13 +158,18 @@ fn a_replication_that_is_wrong_in_itself_is_refused() -> Result<()> {
         (replication(|s| s["mode"] = json!("Scheduled")), "spec.schedule"),
         (replication(|s| s["schedule"] = json!("0 2 * * *")), "spec.schedule"),
         (replication(|s| s["pollInterval"] = json!("5s")), "at least 10s"),
+        (replication(|s| s["minPollInterval"] = json!("1s")), "at least 2s"),
+        (replication(|s| s["minPollInterval"] = json!("2m")), "it is longer than spec.pollInterval"),
         (replication(|s| s["rpo"] = json!("soon")), "spec.rpo"),
         (replication(|s| s["deletes"] = json!({"policy": "All"})), "spec.deletes.policy"),
         (replication(|s| s["bandwidth"] = json!("-1")), "no amount of bytes"),
         (replication(|s| s["filter"] = json!({"maxSize": "much"})), "no amount of bytes"),
     ];
     refused(&installation()?.kubectl("production")?, &cases)?;
-    let numbers = replication(|s| s["filter"] = json!({"minSize": 1, "maxSize": "5Gi"}));
+    let numbers = replication(|s| {
+        s["filter"] = json!({"minSize": 1, "maxSize": "5Gi"});
+        (s["minPollInterval"], s["pollInterval"]) = (json!("2s"), json!("1h"));
+    });
     let words = ["create", "--dry-run=server", "--validate=strict", "-f", "-"];
     installation()?.kubectl("production")?.with_input(&words, &numbers.to_string()).map(drop)
 }

@@ -11,7 +11,7 @@ use tripod_e2e::lab::layout::Layout;
 use tripod_e2e::lab::progress::Progress;
 use tripod_e2e::lab::stores::{Make, Server, Stores};
 use tripod_replication::probe::{Ability, Probe, probe};
-use tripod_replication::{Store, StoreConfig};
+use tripod_replication::{Reach, Store, StoreConfig};
 
 use crate::fixture::lab_name;
 
@@ -99,6 +99,7 @@ async fn try_out(server: &Server, versioned: bool) -> Result<BTreeMap<String, Ab
         access_key_id: server.account.access_key_id.clone(),
         secret_access_key: server.account.secret_access_key.clone(),
         session_token: None,
+        reach: Reach::default(),
     })?;
     let bucket = if versioned { "versions" } else { "plain" };
     store.ensure_bucket(bucket, versioned).await?;

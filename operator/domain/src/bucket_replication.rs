@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use tripod_crds::BucketReplication;
-use tripod_crds::bucket_replication::{BucketReplicationSpec, Mode, Target, TargetStanding};
+use tripod_crds::bucket_replication::{BucketReplicationSpec, DeletePolicy, Mode, Target, TargetStanding, Workers};
 
 use crate::backup_policy::RUN_ANNOTATION;
 use crate::conditions::Verdict;
 use crate::schedule::Schedule;
-use crate::{duration, quantity};
+use crate::{duration, poll, quantity};
 
 pub use self::status::{News, news, status};
 
@@ -26,6 +26,8 @@ const RESERVED: &str = "tripod-";
 const LOOK: SignedDuration = SignedDuration::from_secs(5);
 /// How soon one that was just started is.
 const SOON: SignedDuration = SignedDuration::from_secs(2);
+/// Events ask for whole runs so often at most.
+const HINTED: SignedDuration = SignedDuration::from_mins(1);
 const REST: SignedDuration = SignedDuration::from_mins(1);
 const FIRST_RETRY: SignedDuration = SignedDuration::from_secs(10);
 const LAST_RETRY: SignedDuration = SignedDuration::from_mins(5);
@@ -45,12 +47,14 @@ pub struct Observed {
 }
 
 /// A Centre.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Known {
     /// Whether this operator serves it.
     pub served_here: bool,
     /// Buckets there that are the platform's.
     pub kept: Vec<String>,
+    /// What is wrong with the limits of its links.
+    pub links: Result<(), String>,
 }
 
 /// The runs into one target.
@@ -58,16 +62,34 @@ pub struct Known {
 pub struct Runs {
     pub current: Option<Current>,
     pub last: Option<Ended>,
+    pub hints: Hints,
+}
+
+/// What events have told, and no whole run has looked at since.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// Keys to be looked at.
+    pub keys: usize,
+    /// Something was deleted at the source; only a whole run deletes.
+    pub gone: bool,
+    /// A whole run is asked for: more has changed than can be looked at one by one, or something could not be copied.
+    pub whole: bool,
+    /// Age in seconds of the oldest object that was looked at and could not be copied.
+    pub missing: Option<u64>,
 }
 
 /// A run that is under way, or waits for its turn.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Current {
+    /// Only some keys are looked at.
+    pub is_touch: bool,
     /// Of the object when it was started.
     pub generation: Option<i64>,
     /// `None` while it waits.
     pub started_at: Option<Timestamp>,
     pub figures: Figures,
+    /// Who makes it, where that is not the operator itself.
+    pub workers: Option<Workers>,
 }
 
 /// A run that has ended.
@@ -80,6 +102,8 @@ pub struct Ended {
     pub ended_at: Timestamp,
     /// Runs in a row, this one included, that could not be made or left something.
     pub failures: u32,
+    /// Runs in a row, this one included, that had nothing to do.
+    pub quiet: u32,
     pub result: Result<Figures, Refusal>,
 }
 
@@ -113,6 +137,12 @@ pub struct Figures {
 }
 
 impl Figures {
+    /// Whether something had changed.
+    #[must_use]
+    pub fn found_something(&self) -> bool {
+        self.copied + self.deleted > 0
+    }
+
     /// Whether the target holds all that the source held.
     #[must_use]
     pub fn is_whole(&self) -> bool {
@@ -135,6 +165,8 @@ pub struct Plan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     Start,
+    /// Look at the keys that events have named.
+    Touch,
     /// End the run that is under way.
     Stop,
     Leave,
@@ -213,7 +245,12 @@ pub fn decide(seen: &Observed, now: Timestamp) -> Plan {
 enum Rhythm {
     Once,
     At(Box<Schedule>),
-    Every(SignedDuration),
+    /// The shortest and the longest wait, and the one where events ask for a whole run.
+    Every {
+        shortest: SignedDuration,
+        longest: SignedDuration,
+        hinted: SignedDuration,
+    },
 }
 
 fn check(seen: &Observed) -> Result<Rhythm, Verdict> {
@@ -223,16 +260,25 @@ fn check(seen: &Observed) -> Result<Rhythm, Verdict> {
         move |error: String| Verdict::no("Invalid", format!("spec.{field}: {error}"))
     };
     let poll = duration::parse(&spec.poll_interval).map_err(invalid("pollInterval"))?;
+    let shortest = spec.min_poll_interval.as_deref().map(duration::parse).transpose();
+    let shortest = shortest.map_err(invalid("minPollInterval"))?;
+    if shortest.is_some_and(|shortest| shortest > poll) {
+        return Err(invalid("minPollInterval")("it is longer than spec.pollInterval".to_owned()));
+    }
     let rhythm = match (spec.mode, &spec.schedule) {
         (Mode::Once, _) => Rhythm::Once,
-        (Mode::Continuous, _) => Rhythm::Every(poll),
+        (Mode::Continuous, _) => Rhythm::Every {
+            shortest: shortest.unwrap_or(poll),
+            longest: poll,
+            hinted: shortest.map_or(HINTED, |shortest| shortest.max(HINTED)),
+        },
         (Mode::Scheduled, schedule) => {
             let schedule = Schedule::parse(schedule.as_deref().unwrap_or_default());
             Rhythm::At(Box::new(schedule.map_err(invalid("schedule"))?))
         }
     };
     let rpo = spec.rpo.as_deref().map(duration::parse).transpose().map_err(invalid("rpo"))?;
-    if let (Rhythm::Every(poll), Some(rpo)) = (&rhythm, rpo)
+    if let (Rhythm::Every { longest: poll, .. }, Some(rpo)) = (&rhythm, rpo)
         && rpo < *poll
     {
         return Err(invalid("rpo")("it is shorter than spec.pollInterval, and so can't be kept".to_owned()));
@@ -244,6 +290,11 @@ fn check(seen: &Observed) -> Result<Rhythm, Verdict> {
         ("filter.maxSize", &spec.filter.max_size),
     ] {
         amount.as_ref().map(bytes).transpose().map_err(invalid(field))?;
+    }
+    if let Some(name) = spec.filter.tags.keys().find(|name| !(1..=128).contains(&name.chars().count())) {
+        return Err(invalid("filter.tags")(format!(
+            "{name:?} is no name of a tag: it has 1 to 128 characters"
+        )));
     }
     check_places(seen)?;
     Ok(rhythm)
@@ -270,6 +321,9 @@ fn check_places(seen: &Observed) -> Result<(), Verdict> {
                 format!("spec.targets[{at}].bucket: {bucket:?} is a name of the platform's buckets");
             return Err(Verdict::no("BucketReserved", message));
         }
+        if let (true, Err(error)) = (centre.served_here, &centre.links) {
+            return Err(Verdict::no("LinkInvalid", format!("Centre {}: {error}", target.centre)));
+        }
     }
     Ok(())
 }
@@ -288,7 +342,23 @@ fn next(
     }
     let due = due(seen, target, runs, rhythm, now);
     let wait = due.map_or(REST, |at| at.duration_since(now));
-    if wait.is_positive() { (Step::Leave, wait) } else { (Step::Start, SOON) }
+    if !wait.is_positive() {
+        return (Step::Start, SOON);
+    }
+    if runs.hints.keys > 0 && may_touch(seen, target, runs, rhythm) {
+        (Step::Touch, SOON)
+    } else {
+        (Step::Leave, wait)
+    }
+}
+
+/// Whether keys may be looked at one by one: a whole run has been made, and the next one is not meant for a certain moment.
+fn may_touch(seen: &Observed, target: &Target, runs: &Runs, rhythm: &Rhythm) -> bool {
+    let was_made = match &runs.last {
+        Some(last) => last.result.is_ok(),
+        None => standing(seen, target).is_some_and(|standing| standing.last_run.is_some()),
+    };
+    was_made && matches!(rhythm, Rhythm::Every { .. })
 }
 
 /// When the next run is due; `None` where none is.
@@ -321,7 +391,14 @@ fn due(seen: &Observed, target: &Target, runs: &Runs, rhythm: &Rhythm, now: Time
             };
             (!done).then_some(now)
         }
-        Rhythm::Every(poll) => Some(began.map_or(now, |at| at + *poll)),
+        Rhythm::Every { shortest, longest, hinted } => {
+            // What a process before this one has found is not known.
+            let quiet = runs.last.as_ref().map_or(0, |last| last.quiet);
+            let wait = poll::wait(*shortest, *longest, quiet);
+            let gone = runs.hints.gone && object.spec.deletes.policy == DeletePolicy::Mirror;
+            let wait = if runs.hints.whole || gone { wait.min(*hinted) } else { wait };
+            Some(began.map_or(now, |at| at + wait))
+        }
         Rhythm::At(schedule) => {
             let since = began.or(object.metadata.creation_timestamp.as_ref().map(|t| t.0)).unwrap_or(now);
             schedule.due(since, now).or_else(|| schedule.next(now))

@@ -12,6 +12,8 @@ use crate::duration;
 
 /// Runs that found nothing to do are written down so often: an idle replication must not keep the API server busy.
 const QUIET: SignedDuration = SignedDuration::from_mins(10);
+/// A look at some keys takes less, as a rule.
+const LONG: SignedDuration = SignedDuration::from_secs(10);
 /// Reasons that are no news when they come.
 const USUAL: [&str; 5] = ["Starting", "Replicating", "Complete", "Suspended", "ServedElsewhere"];
 
@@ -47,7 +49,11 @@ fn stand(seen: &Observed, plan: &Plan, target: &Target, runs: &Runs, now: Timest
     let spec = &seen.object.spec;
     let before = standing(seen, target);
     let stops = plan.steps.get(&target.centre) == Some(&Step::Stop);
-    let current = runs.current.as_ref().filter(|_| !stops);
+    // Keys that are looked at one by one are no news, unless that takes long.
+    let takes_long = |since: &Timestamp| now.duration_since(*since) > LONG;
+    let is_shown =
+        |current: &&Current| !current.is_touch || current.started_at.as_ref().is_some_and(takes_long);
+    let current = runs.current.as_ref().filter(|_| !stops).filter(is_shown);
     // A look that finds nothing to do is no news each time; the first one is.
     let is_first = before.is_none_or(|before| before.last_run.is_none());
     let current = current.filter(|current| is_first || current.figures.wanted > 0);
@@ -74,12 +80,14 @@ fn stand(seen: &Observed, plan: &Plan, target: &Target, runs: &Runs, now: Timest
         source: source(spec),
         bucket: bucket(spec, target).to_owned(),
         phase,
-        lag_seconds: lag(running.map(|(current, _)| current), last, before, now),
+        lag_seconds: lag(running.map(|(current, _)| current), last, before, now)
+            .map(|lag| lag.max(runs.hints.missing.unwrap_or(0))),
         last_run,
         last_complete_at,
         objects_pending: pending.map(|(objects, _)| objects),
         bytes_pending: pending.map(|(_, bytes)| bytes),
         throughput: running.and_then(|(current, since)| throughput(&current.figures, since, now)),
+        workers: running.and_then(|(current, _)| current.workers.clone()),
         last_run_token: acted_on(runs, before).cloned(),
         message,
     }
@@ -223,7 +231,7 @@ fn ready(seen: &Observed, plan: &Plan, standings: &[TargetStanding]) -> Verdict 
     }
     let runs = |standing: &TargetStanding| seen.targets.get(&standing.centre).cloned().unwrap_or_default();
     for standing in standings {
-        let Runs { current, last } = runs(standing);
+        let Runs { current, last, .. } = runs(standing);
         let gets_on = current.is_some_and(|current| current.figures.listed > 0);
         let reason = match last.map(|last| last.result) {
             // One that gets further than the last one did has mended what was wrong.
@@ -283,6 +291,8 @@ fn target_in_sync(
     let rpo = spec.rpo.as_deref().and_then(|text| duration::parse(text).ok());
     // Not what it may be at most: only what is known counts against the objective.
     let lag = known_lag(runs.and_then(|runs| runs.current.as_ref()), last, Some(standing));
+    let missing = runs.and_then(|runs| runs.hints.missing).unwrap_or(0);
+    let lag = lag.map(|lag| lag.max(missing));
     let Some(lag) = standing.lag_seconds.and(lag) else {
         return match (last, &standing.message) {
             (None, None) => ("Unknown", "NoRunYet", "no run has ended yet".to_owned()),

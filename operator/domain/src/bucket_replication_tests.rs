@@ -21,7 +21,7 @@ fn seen(change: &Value) -> Observed {
     object.metadata.creation_timestamp =
         Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(-10_000)));
     let kept = vec!["tripod-vault".to_owned(), "vault".to_owned()];
-    let centre = |served_here| Known { served_here, kept: kept.clone() };
+    let centre = |served_here| Known { served_here, kept: kept.clone(), links: Ok(()) };
     Observed {
         object,
         centre: "remote".into(),
@@ -46,18 +46,20 @@ fn ended(begun: i64, over: i64, result: Result<Figures, Refusal>) -> Ended {
         started_at: at(begun),
         ended_at: at(over),
         failures: u32::from(!result.as_ref().is_ok_and(Figures::is_whole)),
+        quiet: u32::from(!result.as_ref().is_ok_and(Figures::found_something)),
         result,
     }
 }
 
 fn with_last(mut seen: Observed, last: Ended) -> Observed {
-    seen.targets.insert("remote".into(), Runs { current: None, last: Some(last) });
+    seen.targets.insert("remote".into(), Runs { last: Some(last), ..Runs::default() });
     seen
 }
 
 fn with_current(mut seen: Observed, started: Option<i64>, figures: Figures) -> Observed {
     let runs = seen.targets.entry("remote".into()).or_default();
-    runs.current = Some(Current { generation: Some(1), started_at: started.map(at), figures });
+    runs.current =
+        Some(Current { is_touch: false, generation: Some(1), started_at: started.map(at), figures, workers: None });
     seen
 }
 
@@ -172,6 +174,8 @@ fn another_spec_begins_a_run_anew() {
 #[test]
 fn what_is_wrong_is_refused_with_its_field() {
     let mut bad_pattern = seen(&json!({}));
+    let mut bad_link = bad_pattern.clone();
+    bad_link.centres.get_mut("remote").unwrap().links = Err("spec.links[0].hours[0].timeZone: no".into());
     bad_pattern.patterns = Err("\"[\": unclosed".into());
     for (seen, reason, words) in [
         (
@@ -197,8 +201,12 @@ fn what_is_wrong_is_refused_with_its_field() {
         (seen(&json!({"mode": "Scheduled", "schedule": "61 * * * *"})), "Invalid", "spec.schedule"),
         (seen(&json!({"pollInterval": "5s5m"})), "Invalid", "spec.pollInterval"),
         (seen(&json!({"rpo": "30s"})), "Invalid", "spec.rpo"),
+        (seen(&json!({"minPollInterval": "2m"})), "Invalid", "spec.minPollInterval"),
+        (seen(&json!({"minPollInterval": "1s1s"})), "Invalid", "spec.minPollInterval"),
+        (bad_link, "LinkInvalid", "Centre remote: spec.links[0]"),
         (seen(&json!({"bandwidth": "-1"})), "Invalid", "spec.bandwidth"),
         (seen(&json!({"filter": {"minSize": "much"}})), "Invalid", "spec.filter.minSize"),
+        (seen(&json!({"filter": {"tags": {"": "x"}}})), "Invalid", "spec.filter.tags"),
         (bad_pattern, "Invalid", "spec.filter"),
     ] {
         let mut seen = seen;
@@ -314,6 +322,19 @@ fn targets_of_others_are_left_to_them() {
 }
 
 #[test]
+fn who_makes_a_large_run_is_told_while_it_is_made() {
+    let mut seen = with_current(seen(&json!({})), Some(0), Figures { wanted: 5, ..Figures::default() });
+    let workers = Workers { job: "replicate-1".into(), shards: 32, shards_done: 12, workers: 4 };
+    if let Some(current) = seen.targets.get_mut("remote").and_then(|runs| runs.current.as_mut()) {
+        current.workers = Some(workers.clone());
+    }
+    assert_eq!(pass(&mut seen, 10).targets[0].workers, Some(workers));
+    seen.targets.clear();
+    let seen = &mut with_last(seen, ended(0, 20, Ok(whole())));
+    assert_eq!(pass(seen, 20).targets[0].workers, None);
+}
+
+#[test]
 fn throughput_is_told_in_two_digits() {
     let figures = Figures { listed: 9, copied_bytes: 12_345_678, ..Figures::default() };
     let mut seen = with_current(seen(&json!({})), Some(0), figures);
@@ -344,4 +365,86 @@ fn what_was_found_missing_is_no_lag_of_zero() {
         runs.current.as_mut().unwrap().figures.lag = None;
     }
     assert_eq!(pass(&mut seen, 303).targets[0].lag_seconds, None);
+}
+
+#[test]
+fn looks_come_sooner_where_something_changes() {
+    let changing = json!({"pollInterval": "1m", "minPollInterval": "2s"});
+    let after = |quiet, figures: Figures| {
+        let last = Ended { quiet, ..ended(0, 1, Ok(figures)) };
+        let seen = with_last(seen(&changing), last);
+        (1..100).find(|now| step(&seen, *now) == Step::Start).unwrap()
+    };
+    let copied = Figures { copied: 1, ..whole() };
+    assert_eq!([0, 1, 2, 3, 4, 5, 6].map(|n| after(n, copied.clone())), [2, 4, 8, 16, 32, 60, 60]);
+    // What only fails again and again is not asked for more often.
+    assert!(!Figures { wanted: 3, failed: 3, ..whole() }.found_something() && copied.found_something());
+}
+
+fn hinted(mut seen: Observed, hints: Hints) -> Observed {
+    seen.targets.entry("remote".into()).or_default().hints = hints;
+    seen
+}
+
+#[test]
+fn events_ask_for_keys_and_sometimes_for_a_whole_run() {
+    let keys = || Hints { keys: 3, ..Hints::default() };
+    let whole_run = || Hints { whole: true, ..Hints::default() };
+    let gone = || Hints { gone: true, ..Hints::default() };
+    let mirrored = json!({"pollInterval": "1h", "deletes": {"policy": "Mirror"}});
+    let hourly = json!({"pollInterval": "1h"});
+    let idle = || with_last(seen(&hourly), ended(0, 5, Ok(whole())));
+    let nightly = json!({"mode": "Scheduled", "schedule": "0 2 * * *"});
+    for (what, seen, now, expected) in [
+        ("at once", hinted(idle(), keys()), 6, Step::Touch),
+        ("a whole run that is due comes first", hinted(idle(), keys()), 3600, Step::Start),
+        ("nothing before the first", hinted(seen(&hourly), keys()), 6, Step::Start),
+        ("one at a time", hinted(with_current(idle(), Some(1), Figures::default()), keys()), 6, Step::Leave),
+        (
+            "not by schedule",
+            hinted(with_last(seen(&nightly), ended(0, 5, Ok(whole()))), keys()),
+            6,
+            Step::Leave,
+        ),
+        (
+            "not while runs fail",
+            hinted(with_last(idle(), ended(6, 7, Err(refused()))), keys()),
+            8,
+            Step::Leave,
+        ),
+        ("a whole run, not at once", hinted(idle(), whole_run()), 59, Step::Leave),
+        ("and soon", hinted(idle(), whole_run()), 60, Step::Start),
+        ("what is gone stays", hinted(idle(), gone()), 60, Step::Leave),
+        (
+            "what is gone goes",
+            hinted(with_last(seen(&mirrored), ended(0, 5, Ok(whole()))), gone()),
+            60,
+            Step::Start,
+        ),
+    ] {
+        assert_eq!(step(&seen, now), expected, "{what}");
+    }
+    // A process before this one has made a whole run.
+    let mut known = idle();
+    pass(&mut known, 6);
+    known.targets.clear();
+    assert_eq!(step(&hinted(known.clone(), keys()), 7), Step::Touch);
+    assert_eq!(step(&known, 7), Step::Leave);
+}
+
+#[test]
+fn a_look_at_some_keys_is_no_news_unless_it_finds_something_it_can_not_copy() {
+    let idle = with_last(seen(&json!({"rpo": "5m"})), ended(0, 5, Ok(whole())));
+    let mut quiet = idle.clone();
+    let before = pass(&mut quiet, 6);
+    let figures = Figures { listed: 9, wanted: 5, copied: 2, lag: Some(1), ..Figures::default() };
+    let mut quiet = with_current(quiet, Some(7), figures);
+    quiet.targets.get_mut("remote").unwrap().current.as_mut().unwrap().is_touch = true;
+    assert_eq!(pass(&mut quiet, 9), before);
+    // A large object takes long, and is missing meanwhile.
+    let status = pass(&mut quiet, 30);
+    assert_eq!((status.targets[0].phase, status.targets[0].lag_seconds), (TargetPhase::Running, Some(1)));
+    let mut failed = hinted(idle, Hints { missing: Some(400), whole: true, ..Hints::default() });
+    let status = pass(&mut failed, 9);
+    assert_eq!((status.targets[0].lag_seconds, said(&status, "InSync")), (Some(400), is("False", "Lagging")));
 }

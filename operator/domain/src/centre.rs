@@ -5,11 +5,15 @@ use tripod_crds::centre::{Finding, Protection, StoreFindings};
 use tripod_crds::{Centre, CentreStatus};
 
 use crate::conditions::{self, Verdict};
+use crate::link;
 
 /// How old findings may get.
 const FRESH: SignedDuration = SignedDuration::from_mins(10);
 /// A store that failed is tried again after this long.
 const RETRY: SignedDuration = SignedDuration::from_secs(15);
+
+/// The condition about the limits of links.
+const LINKS: &str = "LinksValid";
 
 /// What was read before deciding.
 #[derive(Clone, Debug)]
@@ -74,6 +78,7 @@ pub fn status(seen: &Observed, outcome: &Outcome, now: Timestamp) -> CentreStatu
     let mut status = seen.centre.status.clone().unwrap_or_default();
     let generation = seen.centre.metadata.generation;
     status.observed_generation = generation;
+    link_limits(&mut status, seen, now);
     status.protection =
         Some(if seen.centre.spec.served_by.is_some() { Protection::Push } else { Protection::Pull });
     let verdict = match outcome {
@@ -90,6 +95,20 @@ pub fn status(seen: &Observed, outcome: &Outcome, now: Timestamp) -> CentreStatu
     };
     conditions::set(&mut status.conditions, "Ready", &verdict, generation, now);
     status
+}
+
+/// What is wrong with the limits of its links is told in a condition of its own: the store has nothing to do with it.
+fn link_limits(status: &mut CentreStatus, seen: &Observed, now: Timestamp) {
+    let spec = &seen.centre.spec;
+    if spec.links.is_empty() {
+        status.conditions.retain(|condition| condition.type_ != LINKS);
+        return;
+    }
+    let verdict = match link::check(&spec.links) {
+        Ok(()) => Verdict::yes("Read", "the limits of its links can be read"),
+        Err(error) => Verdict::no("Invalid", error),
+    };
+    conditions::set(&mut status.conditions, LINKS, &verdict, seen.centre.metadata.generation, now);
 }
 
 fn judge(findings: &StoreFindings) -> Verdict {
@@ -199,6 +218,28 @@ mod tests {
         let odd = ready(findings(now, Finding::Refuted, &[]));
         assert_eq!((odd.status.as_str(), odd.reason.as_str()), ("True", "StoreUsable"));
         assert!(odd.message.ends_with("no vote in a takeover"), "{}", odd.message);
+    }
+
+    #[test]
+    fn limits_of_links_that_can_not_be_read_are_told_and_nothing_else_is_said_of_the_centre() {
+        let now = Timestamp::from_second(1_000_000).unwrap();
+        let mut seen = seen(centre());
+        let told = |seen: &Observed| {
+            let status = status(seen, &found(now), now);
+            assert_eq!(conditions::find(&status.conditions, "Ready").unwrap().status, "True");
+            conditions::find(&status.conditions, LINKS).map(|c| (c.status.clone(), c.message.clone()))
+        };
+        assert_eq!(told(&seen), None);
+        let hours = |zone: &str| {
+            let hours =
+                serde_json::json!({"from": "08:00", "until": "18:00", "timeZone": zone, "bandwidth": "1"});
+            serde_json::from_value(serde_json::json!([{"from": "production", "hours": [hours]}])).unwrap()
+        };
+        seen.centre.spec.links = hours("Asia/Shanghai");
+        assert_eq!(told(&seen).unwrap().0, "True");
+        seen.centre.spec.links = hours("Asia/Nowhere");
+        let (state, message) = told(&seen).unwrap();
+        assert!(state == "False" && message.starts_with("spec.links[0].hours[0].timeZone"), "{message}");
     }
 
     #[test]

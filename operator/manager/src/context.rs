@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tripod_crds::{Cloud, RequestClass, SupervisionPolicy, UtilisationReport};
 
-use crate::controllers::bucket_replication::RunsOfAll;
+use crate::controllers::bucket_replication::{JobArguments, Links, RunsOfAll};
 use crate::stores::Stores;
 use crate::telemetry::metrics::Metrics;
 use crate::tenancy::Tenancy;
@@ -51,6 +51,10 @@ pub struct Ctx {
     pub supervision: Store<SupervisionPolicy>,
     /// Runs of replications, under way and ended.
     pub runs: Arc<RunsOfAll>,
+    /// When a run is made by the pods of a Job, and by how many.
+    pub replication_jobs: JobArguments,
+    /// Limits of the links between centres.
+    pub links: Arc<Links>,
 }
 
 /// A failed pass. It is shown, counted, and tried again later.

@@ -3,10 +3,12 @@
 mod cli;
 mod context;
 mod controllers;
+mod events;
 mod gateway;
 mod leader;
 mod mover;
 mod operator;
+mod reach;
 mod replicate;
 mod stores;
 mod telemetry;

@@ -1,6 +1,7 @@
 //! Puts the operator together: who it is, what it serves, and the controllers that run while it leads.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,9 +19,11 @@ use tripod_crds::{Cloud, Department, RequestClass, ResourceRequest, SupervisionP
 
 use crate::context::Ctx;
 use crate::controllers;
-use crate::controllers::bucket_replication::RunsOfAll;
+use crate::controllers::bucket_replication::{JobArguments, RunsOfAll};
+use crate::events::{self, Desk};
 use crate::gateway::{self, KubeGatekeeper, certificate};
 use crate::leader::Candidate;
+use crate::reach::ReachArguments;
 use crate::stores::Stores;
 use crate::telemetry::api_calls::CountCalls;
 use crate::telemetry::http;
@@ -53,6 +56,12 @@ pub struct OperatorArguments {
     /// Where movers are served.
     #[arg(long, env = "TRIPOD_GATEWAY_ADDRESS", default_value = "0.0.0.0:8443")]
     gateway_address: SocketAddr,
+    /// Where stores send events of buckets to. Without it none are heard.
+    #[arg(long, env = "TRIPOD_EVENTS_ADDRESS", requires = "events_token_file")]
+    events_address: Option<SocketAddr>,
+    /// File with the token that a store has in its URL: /events/<name of its Centre>/<token>
+    #[arg(long, env = "TRIPOD_EVENTS_TOKEN_FILE", value_name = "FILE")]
+    events_token_file: Option<PathBuf>,
     /// URL of the gateway as pods reach it. Default: the Service `tripod-gateway` of the own namespace.
     #[arg(long, env = "TRIPOD_GATEWAY_URL")]
     gateway_url: Option<String>,
@@ -61,6 +70,10 @@ pub struct OperatorArguments {
     no_leader_election: bool,
     #[command(flatten)]
     utilisation: SourceArguments,
+    #[command(flatten)]
+    stores: ReachArguments,
+    #[command(flatten)]
+    replication_jobs: JobArguments,
 }
 
 /// Runs until the process is told to stop.
@@ -79,13 +92,22 @@ pub async fn run(arguments: OperatorArguments) -> Result<()> {
     let identity = std::env::var("POD_NAME").unwrap_or_else(|_| format!("process-{}", std::process::id()));
     let gateway_url = arguments.gateway_url.clone().unwrap_or_else(|| format!("https://{service}:8443"));
     let gateway = Door { url: gateway_url, ca: certificate.ca_pem.clone() };
-    let (ctx, feeds) = assemble(&arguments, config, client.clone(), &metrics, gateway, &identity)?;
+    let stores = Stores::new(
+        client.clone(),
+        config,
+        centre.clone(),
+        namespace.clone(),
+        arguments.vault_key_secret.clone(),
+        arguments.stores.reach().await,
+    );
+    let (ctx, feeds) = assemble(&arguments, stores, client.clone(), &metrics, gateway, &identity)?;
     // Ready means that movers are served: so the gateway's socket first, then what answers the kubelet.
     let doors = TcpListener::bind(arguments.gateway_address).await.context("--gateway-address")?;
     let gateway = {
         let gatekeeper = Arc::new(KubeGatekeeper::new(client.clone(), centre.clone(), ctx.stores.clone()));
         tokio::spawn(async move { gateway::serve(doors, &certificate, gatekeeper, told_to_stop()).await })
     };
+    let hearing = hear(&arguments, &ctx).await?;
     let window = TcpListener::bind(arguments.metrics_address).await.context("--metrics-address")?;
     let observed = tokio::spawn(http::serve(window, metrics, told_to_stop()));
     tracing::info!(centre, namespace, version = env!("CARGO_PKG_VERSION"), "started");
@@ -95,11 +117,23 @@ pub async fn run(arguments: OperatorArguments) -> Result<()> {
         result = lead(candidate, Arc::new(ctx), feeds) => result,
         error = failed("the gateway", gateway) => Err(error),
         error = failed("the server of metrics", observed) => Err(error),
+        error = failed("the server of events", hearing) => Err(error),
         () = grace_is_over() => {
             tracing::warn!("what is under way takes longer than may be waited for; the next operator goes on with it");
             Ok(())
         }
     }
+}
+
+/// Hears events of stores, where that is wanted.
+async fn hear(arguments: &OperatorArguments, ctx: &Ctx) -> Result<JoinHandle<std::io::Result<()>>> {
+    let (Some(address), Some(token)) = (arguments.events_address, &arguments.events_token_file) else {
+        return Ok(tokio::spawn(async { Ok(()) }));
+    };
+    let desk =
+        Desk::open(token.clone(), ctx.runs.clone(), ctx.metrics.clone()).context("--events-token-file")?;
+    let listener = TcpListener::bind(address).await.context("--events-address")?;
+    Ok(tokio::spawn(events::serve(listener, desk, told_to_stop())))
 }
 
 /// How movers reach the gateway, and the certificate they trust for it.
@@ -111,7 +145,7 @@ struct Door {
 /// What the controllers share, and the watches that fill it. What is scraped is made from the same.
 fn assemble(
     arguments: &OperatorArguments,
-    config: Config,
+    stores: Stores,
     client: Client,
     metrics: &Arc<Metrics>,
     gateway: Door,
@@ -135,7 +169,6 @@ fn assemble(
         triggers,
     };
     let (centre, namespace) = (arguments.centre.clone(), arguments.namespace.clone());
-    let key = arguments.vault_key_secret.clone();
     let ctx = Ctx {
         tenancy,
         classes,
@@ -144,12 +177,14 @@ fn assemble(
         windows,
         supervision,
         recorder: Recorder::new(client.clone(), reporter),
-        stores: Stores::new(client.clone(), config, centre.clone(), namespace.clone(), key),
+        stores,
         gateway_url: gateway.url,
         gateway_ca: gateway.ca,
         image: arguments.image.clone(),
         metrics: metrics.clone(),
         runs: Arc::new(RunsOfAll::new(metrics.clone())),
+        replication_jobs: arguments.replication_jobs.clone(),
+        links: Arc::default(),
         client,
         centre,
         namespace,

@@ -8,7 +8,7 @@ use kube::{Api, Client, Config, ResourceExt};
 use tripod_crds::Centre;
 use tripod_crds::centre::SecretRef;
 use tripod_replication::replica::Replica;
-use tripod_replication::{Store, StoreConfig, StoreError};
+use tripod_replication::{Reach, Store, StoreConfig, StoreError};
 
 use crate::vault::{MasterKey, SystemVault, layout};
 
@@ -31,6 +31,10 @@ pub enum StoreAccess {
 /// Tag of a department's bucket: the namespace of the system that it belongs to.
 pub const SYSTEM_TAG: &str = "tripod.cloud/system";
 
+/// What a Secret with credentials of a store has.
+pub const ACCESS_KEY_ID: &str = "accessKeyId";
+pub const SECRET_ACCESS_KEY: &str = "secretAccessKey";
+
 /// Gives access.
 #[derive(Clone)]
 pub struct Stores {
@@ -39,6 +43,7 @@ pub struct Stores {
     centre: String,
     namespace: String,
     master_key_secret: String,
+    reach: Reach,
 }
 
 impl Stores {
@@ -49,8 +54,9 @@ impl Stores {
         centre: String,
         namespace: String,
         master_key_secret: String,
+        reach: Reach,
     ) -> Self {
-        Self { client, config, centre, namespace, master_key_secret }
+        Self { client, config, centre, namespace, master_key_secret, reach }
     }
 
     /// Access to a centre's store with the most that this operator has: to write where it serves the centre,
@@ -68,18 +74,7 @@ impl Stores {
     /// Names the field of the Centre, and the Secret.
     pub async fn config(&self, centre: &Centre) -> Result<StoreConfig, StoreAccess> {
         let store = &centre.spec.store;
-        let (field, reference) = if centre.is_served_by(&self.centre) {
-            ("spec.store.credentialsSecretRef", Some(&store.credentials_secret_ref))
-        } else {
-            ("spec.store.readerCredentialsSecretRef", store.reader_credentials_secret_ref.as_ref())
-        };
-        let Some(reference) = reference else {
-            return Err(StoreAccess::Centre(format!(
-                "Centre {}: {field} is not set; {} can't read its vault without it",
-                centre.name_any(),
-                self.centre
-            )));
-        };
+        let (field, reference) = self.reference(centre)?;
         let (access_key_id, secret_access_key) =
             self.credentials(&centre.name_any(), field, reference).await?;
         Ok(StoreConfig {
@@ -89,7 +84,30 @@ impl Stores {
             access_key_id,
             secret_access_key,
             session_token: None,
+            reach: self.reach.clone(),
         })
+    }
+
+    /// The field of a Centre that names the Secret for this operator, and that name: the Secret lies in the operator's own
+    /// namespace.
+    ///
+    /// # Errors
+    /// When it is not set.
+    pub fn reference<'a>(&self, centre: &'a Centre) -> Result<(&'static str, &'a SecretRef), StoreAccess> {
+        let store = &centre.spec.store;
+        let (field, reference) = if centre.is_served_by(&self.centre) {
+            ("spec.store.credentialsSecretRef", Some(&store.credentials_secret_ref))
+        } else {
+            ("spec.store.readerCredentialsSecretRef", store.reader_credentials_secret_ref.as_ref())
+        };
+        let missing = || {
+            StoreAccess::Centre(format!(
+                "Centre {}: {field} is not set; {} can't read its vault without it",
+                centre.name_any(),
+                self.centre
+            ))
+        };
+        Ok((field, reference.ok_or_else(missing)?))
     }
 
     async fn credentials(
@@ -111,7 +129,7 @@ impl Stores {
                 },
             )
         };
-        Ok((value("accessKeyId")?, value("secretAccessKey")?))
+        Ok((value(ACCESS_KEY_ID)?, value(SECRET_ACCESS_KEY)?))
     }
 
     async fn secret(&self, name: &str) -> Result<Secret, String> {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use clap::Parser;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tripod_replication::StoreConfig;
 use tripod_replication::wire::{Condition, Part, Wire};
+use tripod_replication::{Reach, StoreConfig};
 
 #[derive(Parser)]
 struct Arguments {
@@ -32,6 +32,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             access_key_id: "benchmark".into(),
             secret_access_key: "benchmark-secret".into(),
             session_token: None,
+            reach: Reach::default(),
         })
     };
     let (from, to) = (wire(&arguments.source)?, wire(&arguments.target)?);

@@ -5,6 +5,8 @@ use std::error::Error;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::http::Response;
 
+use crate::reach::OutOfReach;
+
 /// Longest detail kept, in characters: what a store answers ends up in a status.
 const DETAIL: usize = 400;
 
@@ -14,6 +16,12 @@ pub enum StoreError {
     /// No connection, no answer in time, or an answer of 5xx. Worth trying again.
     #[error("{endpoint} can't be reached or does not answer as it should: {detail}")]
     Unreachable { endpoint: String, detail: String },
+    /// Its address is one that may not be called from here. No connection was made.
+    #[error(
+        "{endpoint} is not called: {refusal}; correct the endpoint, or let the platform allow the network: --stores-allow, in the \
+         chart stores.reach.allow"
+    )]
+    OutOfReach { endpoint: String, refusal: OutOfReach },
     /// The credentials are unknown, wrong, or may not do this; `detail` says which, as far as the store tells.
     #[error("{endpoint} refuses access to {what}: {detail}")]
     Denied { endpoint: String, what: String, detail: String },
@@ -29,6 +37,12 @@ pub enum StoreError {
     Conflict { bucket: String, key: String, detail: String },
     #[error("{endpoint} does not support this: {detail}")]
     Unsupported { endpoint: String, detail: String },
+    /// Something is there, and nothing of it was replicated. It was left as it is.
+    #[error(
+        "{target} is not empty (it has {key:?}), and nothing was replicated there yet; choose an empty bucket or prefix, or adopt \
+         what is there: equal objects stay, others of the same name are replaced"
+    )]
+    NotEmpty { target: String, key: String },
     #[error("{what}: {detail}")]
     Other { what: String, detail: String },
 }
@@ -38,6 +52,16 @@ impl StoreError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Conflict { .. })
+    }
+
+    /// Names the permission that a refused call needs, where it may be that.
+    pub(crate) fn for_want_of(mut self, permission: &str) -> Self {
+        if let Self::Denied { detail, .. } = &mut self
+            && (detail.starts_with("AccessDenied") || detail.starts_with("HTTP 403"))
+        {
+            *detail = format!("{detail}; this needs {permission}");
+        }
+        self
     }
 
     /// Whether the object is simply not there.
@@ -61,6 +85,9 @@ impl Target<'_> {
     where
         E: ProvideErrorMetadata + Error + 'static,
     {
+        if let Some(refusal) = OutOfReach::in_causes_of(error) {
+            return refusal.at(self.endpoint);
+        }
         let status = error.raw_response().map(|r| r.status().as_u16());
         let code = error.code().unwrap_or_default();
         let detail = match (status, error.message()) {
@@ -85,6 +112,10 @@ impl Target<'_> {
             (_, "AuthorizationHeaderMalformed") => {
                 StoreError::Other { what: self.name(), detail: format!("{detail}; is the region right?") }
             }
+            (_, "KeyTooLongError") => {
+                let advice = "a key has at most 1024 bytes, with the prefix; shorten one of them";
+                StoreError::Other { what: self.name(), detail: format!("{detail}; {advice}") }
+            }
             (Some(401 | 403), _) | (_, "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken") => {
                 let detail = format!("{detail}; {}", advice(code));
                 StoreError::Denied { endpoint, what: self.what(), detail }
@@ -99,6 +130,14 @@ impl Target<'_> {
                 StoreError::Unreachable { endpoint, detail }
             }
             _ => StoreError::Other { what: self.name(), detail },
+        }
+    }
+
+    /// A request to which there was no answer.
+    pub(crate) fn unanswered(self, error: &(dyn Error + 'static)) -> StoreError {
+        match OutOfReach::in_causes_of(error) {
+            Some(refusal) => refusal.at(self.endpoint),
+            None => self.broke_off(&chain(error)),
         }
     }
 

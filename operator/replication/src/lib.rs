@@ -8,16 +8,19 @@ mod body;
 mod bucket;
 pub mod engine;
 pub mod error;
+pub mod fair;
 pub mod inventory;
 pub mod materialise;
 pub mod probe;
 pub mod rate;
+pub mod reach;
 pub mod replica;
 pub mod store;
 mod transfer;
 pub mod wire;
 
 pub use error::StoreError;
+pub use reach::Reach;
 pub use store::{Created, Listed, ObjectMeta, Store, StoreConfig};
 
 use std::sync::atomic::{AtomicU64, Ordering};

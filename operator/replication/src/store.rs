@@ -18,6 +18,7 @@ use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
 use crate::body;
 use crate::error::{StoreError, Target};
+use crate::reach::{Reach, Resolver};
 use crate::wire::Wire;
 
 /// Until a connection stands.
@@ -45,6 +46,8 @@ pub struct StoreConfig {
     pub secret_access_key: String,
     /// Of credentials that are lent for a time.
     pub session_token: Option<String>,
+    /// Which addresses may be connected to.
+    pub reach: Reach,
 }
 
 /// Without the secret: errors and logs carry this.
@@ -102,23 +105,24 @@ impl Store {
     /// Prepares a client. No call is made.
     ///
     /// # Errors
-    /// When the endpoint is not a URL of http or https, or the certificates are not PEM.
+    /// When the endpoint is not a URL of http or https or may not be called, or the certificates are not PEM.
     pub fn connect(config: &StoreConfig) -> Result<Self, StoreError> {
-        let http = if is_https(&config.endpoint)? {
-            let mut trust = TrustStore::default();
+        let mut trust = TrustStore::empty();
+        if is_https(&config.endpoint)? {
+            trust = trust.with_native_roots(true);
             if let Some(pem) = &config.ca_pem {
                 check_pem(&config.endpoint, pem)?;
                 trust = trust.with_pem_certificate(pem.as_bytes());
             }
-            let context = TlsContext::builder().with_trust_store(trust).build();
-            let context = context.map_err(|e| bad_certificates(&config.endpoint, &e.to_string()))?;
-            aws_smithy_http_client::Builder::new()
-                .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
-                .tls_context(context)
-                .build_https()
-        } else {
-            aws_smithy_http_client::Builder::new().build_http()
-        };
+        }
+        config.reach.check_endpoint(&config.endpoint)?;
+        let context = TlsContext::builder().with_trust_store(trust).build();
+        let context = context.map_err(|e| bad_certificates(&config.endpoint, &e.to_string()))?;
+        // Both plain and encrypted: only so can it be given a resolver.
+        let http = aws_smithy_http_client::Builder::new()
+            .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
+            .tls_context(context)
+            .build_with_resolver(Resolver::new(&config.reach));
         let keys = Credentials::new(
             &config.access_key_id,
             &config.secret_access_key,

@@ -11,6 +11,7 @@ fn config(endpoint: &str, ca_pem: Option<&str>) -> StoreConfig {
         access_key_id: "id".into(),
         secret_access_key: "hush".into(),
         session_token: None,
+        reach: Reach::default(),
     }
 }
 

@@ -19,9 +19,9 @@ use memory_store::{
     BucketOptions, Conditions, Content, ETags, Fault, MemoryStore, NewObject, Operation, Options as Kind,
     Order,
 };
-use tripod_replication::StoreConfig;
 use tripod_replication::engine::{self, Counters, Deletes, Depth, Filter, Options, Place, Report, Side};
 use tripod_replication::wire::{Patience, Wire};
+use tripod_replication::{Reach, StoreConfig, StoreError};
 
 const BUCKET: &str = "b";
 const KEY: &str = "key";
@@ -62,6 +62,7 @@ fn config(store: &MemoryStore) -> StoreConfig {
         access_key_id: KEY.into(),
         secret_access_key: "secret".into(),
         session_token: None,
+        reach: Reach::default(),
     }
 }
 
@@ -115,17 +116,25 @@ impl World {
         Place::Folder(self.folder.path().join("manifest"))
     }
 
-    async fn run(&self, options: &Options) -> Result<Report, tripod_replication::StoreError> {
+    async fn run(&self, options: &Options) -> Result<Report, StoreError> {
         self.run_with(options, HASTY).await
     }
 
-    async fn run_with(
-        &self,
-        options: &Options,
-        silence: Duration,
-    ) -> Result<Report, tripod_replication::StoreError> {
+    async fn run_with(&self, options: &Options, silence: Duration) -> Result<Report, StoreError> {
         let (from, to) = (side(&self.source, silence), side(&self.target, silence));
         engine::replicate(&from, &to, self.place(), options, &Arc::<Counters>::default()).await
+    }
+
+    /// As for events of some keys, of which some never were.
+    async fn touch(&self, options: &Options, random: &mut Rng) {
+        let mut keys = KEYS.map(str::to_owned).to_vec();
+        random.shuffle(&mut keys);
+        keys.truncate(random.usize(1..KEYS.len()));
+        keys.push("never there".to_owned());
+        let counters = Arc::new(Counters::default());
+        let (source, target, keys) = (side(&self.source), side(&self.target), keys.into_iter().collect());
+        // That no whole run has begun yet is one of its answers.
+        let _ = engine::touch(&source, &target, self.place(), options, &keys, &counters).await;
     }
 
     /// What was killed in this process lets its lock go a moment later.
@@ -233,10 +242,17 @@ async fn round(world: &World, options: &Options, random: &mut Rng) {
         }
     };
     let kill_after = (random.u8(..3) == 0).then(|| Duration::from_micros(random.u64(..8000)));
+    let mut touched = (random.u8(..2) == 0).then(|| random.fork());
     let run = async {
+        let work = async {
+            match &mut touched {
+                Some(random) => world.touch(options, random).await,
+                None => drop(world.run(options).await),
+            }
+        };
         match kill_after {
-            Some(after) => tokio::time::timeout(after, world.run(options)).await.ok(),
-            None => Some(world.run(options).await),
+            Some(after) => drop(tokio::time::timeout(after, work).await),
+            None => work.await,
         }
     };
     let _ = tokio::join!(changes, run);
@@ -451,7 +467,9 @@ async fn a_target_that_is_not_empty_is_not_overwritten_unasked() {
     let world = World::new(&mut random).await;
     world.source.put(BUCKET, "k", b"ours".to_vec());
     world.target.put(BUCKET, "k", b"theirs".to_vec());
-    let refused = world.run(&Options::default()).await.unwrap_err().to_string();
+    let refused = world.run(&Options::default()).await.unwrap_err();
+    assert!(matches!(&refused, StoreError::NotEmpty { key, .. } if key == "k"), "{refused}");
+    let refused = refused.to_string();
     assert!(refused.contains("is not empty") && refused.contains("adopt"), "{refused}");
     assert_eq!(bytes_of(&world.target.get(BUCKET, "k").unwrap()), b"theirs");
     world.run(&Options { adopt: true, ..Options::default() }).await.unwrap();

@@ -7,9 +7,9 @@ mod memory_store;
 use std::sync::Arc;
 
 use memory_store::{BucketOptions, MemoryStore, Options as Kind, Order};
-use tripod_replication::StoreConfig;
 use tripod_replication::engine::{self, Deletes, Options, Place, Side};
 use tripod_replication::wire::Wire;
+use tripod_replication::{Reach, StoreConfig};
 
 const BUCKET: &str = "b";
 /// More than are sorted in memory at once.
@@ -25,6 +25,7 @@ async fn store(kind: Kind) -> (MemoryStore, Side) {
         access_key_id: "key".into(),
         secret_access_key: "secret".into(),
         session_token: None,
+        reach: Reach::default(),
     };
     let side = Side::new(Wire::connect(&config).unwrap(), BUCKET, "in/");
     (store, side)

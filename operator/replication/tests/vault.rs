@@ -11,7 +11,7 @@ use memory_store::{BucketOptions, Content, Fault, MemoryStore, NewObject, Operat
 use sha2::{Digest, Sha256};
 use tripod_replication::addressed::{self, Place};
 use tripod_replication::replica::{self, Replica, ReplicaTally, Version};
-use tripod_replication::{Progress, Store, StoreConfig};
+use tripod_replication::{Progress, Reach, Store, StoreConfig};
 
 const LIVE: &str = "live";
 const KEPT: &str = "kept";
@@ -24,6 +24,7 @@ fn store(of: &MemoryStore) -> Store {
         access_key_id: "key".into(),
         secret_access_key: "secret".into(),
         session_token: None,
+        reach: Reach::default(),
     })
     .unwrap()
 }

@@ -104,7 +104,10 @@ pub async fn progress(ctx: &Ctx, namespace: &str, name: &str) -> Result<Progress
 }
 
 /// What the newest pod that said something said; else why it does not run.
-async fn last_words(ctx: &Ctx, namespace: &str, job: &str) -> Result<Option<String>, kube::Error> {
+///
+/// # Errors
+/// Those of the API server.
+pub async fn last_words(ctx: &Ctx, namespace: &str, job: &str) -> Result<Option<String>, kube::Error> {
     let of_job = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={job}"));
     let mut pods = ctx.api::<Pod>(namespace).list(&of_job).await?.items;
     pods.sort_by_key(|p| p.creation_timestamp().map(|t| t.0));

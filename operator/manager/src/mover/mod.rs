@@ -113,9 +113,7 @@ pub async fn run(args: MoverArgs) -> ExitCode {
         Err(error) => {
             let text = error.to_string();
             tracing::error!(error = text, "the mover gave up");
-            if let Ok(words) = serde_json::to_string(&LastWords { error: &text }) {
-                leave(&words);
-            }
+            leave_error(&text);
             ExitCode::from(if matches!(error, MoverError::Refused(_)) { 3 } else { 1 })
         }
     }
@@ -126,6 +124,13 @@ fn said<T: Serialize>(report: &T, good: bool) -> Result<bool, MoverError> {
     tracing::info!(report, "the mover is through");
     leave(&report);
     Ok(good)
+}
+
+/// Leaves word of why a pod could not do its work.
+pub(crate) fn leave_error(error: &str) {
+    if let Ok(words) = serde_json::to_string(&LastWords { error }) {
+        leave(&words);
+    }
 }
 
 /// Writes the report where the kubelet picks it up; outside a pod there is no such place.

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use tripod_replication::{Store, StoreConfig};
+use tripod_replication::{Reach, Store, StoreConfig};
 
 use super::*;
 use crate::gateway::{Gatekeeper, Refusal, certificate, serve};
@@ -74,6 +74,7 @@ fn store(endpoint: &str) -> Store {
         access_key_id: from("TRIPOD_TEST_S3_ID"),
         secret_access_key: from("TRIPOD_TEST_S3_SECRET"),
         session_token: None,
+        reach: Reach::default(),
     })
     .unwrap()
 }

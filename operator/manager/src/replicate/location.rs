@@ -8,9 +8,9 @@ use anyhow::{Context, bail};
 use aws_runtime::env_config::file::EnvConfigFiles;
 use aws_runtime::env_config::section::EnvConfigSections;
 use aws_types::os_shim_internal::{Env, Fs};
-use tripod_replication::StoreConfig;
 use tripod_replication::engine::Side;
 use tripod_replication::wire::Wire;
+use tripod_replication::{Reach, StoreConfig};
 
 /// A bucket, or a folder of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,6 +114,8 @@ impl Access {
             secret_access_key: keyed("SECRET_ACCESS_KEY", "aws_secret_access_key")
                 .with_context(|| missing("secret key"))?,
             session_token: keyed("SESSION_TOKEN", "aws_session_token"),
+            // Who runs the command may reach whatever this machine does.
+            reach: Reach::default(),
         })
     }
 }

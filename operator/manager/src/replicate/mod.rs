@@ -1,7 +1,9 @@
 //! `replicate`, `plan`, `verify`, `ls`: the engine for people, without any Kubernetes.
 
 mod location;
+pub mod order;
 mod progress;
+pub mod worker;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -45,6 +47,9 @@ pub enum Replication {
     /// List objects in the order of their keys.
     #[command(after_help = EXIT_CODES)]
     Ls(LsArguments),
+    /// Work on a large run beside others (run by the operator as a Job).
+    #[command(hide = true)]
+    ReplicateWorker(worker::WorkerArguments),
 }
 
 /// Both sides.
@@ -108,6 +113,10 @@ struct FilterArguments {
     /// Only objects of at most so many bytes.
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     max_size: Option<u64>,
+    /// Only objects with this tag, for instance keep=yes; with all of them, where it is repeated. A request more for each object
+    /// that would be copied.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = tag)]
+    tag: Vec<(String, String)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -202,6 +211,15 @@ fn bytes(text: &str) -> Result<u64, String> {
     number.checked_mul(unit).filter(|n| *n > 0).ok_or_else(|| "it is zero, or too much".to_owned())
 }
 
+/// `name=value`, as S3 takes them.
+fn tag(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write it like name=value")?;
+    if !(1..=128).contains(&name.chars().count()) || value.chars().count() > 256 {
+        return Err("a name has 1 to 128 characters, a value at most 256".to_owned());
+    }
+    Ok((name.to_owned(), value.to_owned()))
+}
+
 /// Runs one command.
 pub async fn run(command: Replication) -> ExitCode {
     let done = match command {
@@ -209,6 +227,7 @@ pub async fn run(command: Replication) -> ExitCode {
         Replication::Plan(arguments) => plan(arguments).await,
         Replication::Verify(arguments) => verify(arguments).await,
         Replication::Ls(arguments) => ls(arguments).await,
+        Replication::ReplicateWorker(arguments) => return worker::run(arguments).await,
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
@@ -221,6 +240,11 @@ impl FilterArguments {
         let mut filter = Filter::globs(&self.include, &self.exclude)
             .map_err(|e| anyhow::anyhow!("--include, --exclude: {e}"))?;
         (filter.smallest, filter.largest) = (self.min_size, self.max_size);
+        for (name, value) in &self.tag {
+            if filter.tags.insert(name.clone(), value.clone()).is_some_and(|before| before != *value) {
+                anyhow::bail!("--tag {name}=: no object has two values of one tag; give one of them");
+            }
+        }
         Ok(filter)
     }
 }
@@ -399,7 +423,17 @@ fn print(line: &str) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::bytes;
+    use super::{bytes, tag};
+
+    #[test]
+    fn a_tag_is_a_name_and_a_value() {
+        let pair = |name: &str, value: &str| Ok((name.to_owned(), value.to_owned()));
+        assert_eq!(tag("a=b=c"), pair("a", "b=c"));
+        assert_eq!(tag("目录="), pair("目录", ""));
+        for wrong in ["", "a", "=b", &"x".repeat(130), &format!("a={}", "x".repeat(257))] {
+            assert!(tag(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn sizes_are_read_as_kubernetes_writes_them() {

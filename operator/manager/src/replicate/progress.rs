@@ -101,6 +101,7 @@ pub fn told(report: &Report, took: Duration) -> String {
     more(report.deleted, "deleted");
     more(report.gone.saturating_sub(report.deleted), "are gone at the source and stay at the target");
     more(report.foreign, "only the target has; they were left alone");
+    more(report.left_out, "lack the tags that were asked for, and were left out");
     more(report.lost_tags, "lost their tags: a store keeps none");
     more(report.lost_storage_class, "are not of the storage class that they had");
     if let Some(count) = report.fuse {

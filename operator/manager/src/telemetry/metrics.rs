@@ -82,8 +82,16 @@ pub struct Standings {
     pub objective: Option<i64>,
 }
 
+/// Messages of a centre's store, and what became of them.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Told {
+    centre: String,
+    result: &'static str,
+}
+
 #[derive(Debug, Default)]
 struct Replications {
+    events: Family<Told, Counter>,
     lag: Family<Replicated, Gauge>,
     objects: Family<Replicated, Gauge>,
     bytes: Family<Replicated, Gauge>,
@@ -106,6 +114,8 @@ impl Replications {
         registry.register_with_unit(name, help, Unit::Seconds, self.complete_at.clone());
         let help = "How old the oldest object may be that a target lacks";
         registry.register_with_unit("replication_objective", help, Unit::Seconds, self.objective.clone());
+        let help = "Events of buckets that stores have sent";
+        registry.register("replication_events", help, self.events.clone());
         let help = "Objects that somebody else had changed at a target";
         registry.register("replication_drifted_objects", help, self.drifted.clone());
         let help = "Bytes copied to a target";
@@ -329,6 +339,13 @@ impl Metrics {
     pub fn replicated(&self, of: &Replicated, bytes: u64, drifted: u64) {
         self.replications.copied.get_or_create(of).inc_by(bytes);
         self.replications.drifted.get_or_create(of).inc_by(drifted);
+    }
+
+    /// So many events of a centre's store were `taken`, `ignored` or `missed`; or a message was `malformed` or `refused`.
+    pub fn told(&self, centre: &str, result: &'static str, count: u64) {
+        if count > 0 {
+            self.replications.events.get_or_create(&Told { centre: centre.to_owned(), result }).inc_by(count);
+        }
     }
 
     /// A target is a target no more.

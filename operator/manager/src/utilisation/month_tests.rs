@@ -19,8 +19,10 @@ use tripod_domain::ledger::Quota;
 use tripod_domain::namespace::Namespace;
 use tripod_domain::quantity;
 use tripod_domain::tenancy::{DEPARTMENT, REQUEST};
+use tripod_replication::Reach;
 
 use super::*;
+use crate::controllers::bucket_replication::{JobArguments, RunsOfAll};
 use crate::stores::Stores;
 use crate::telemetry::metrics::Metrics;
 use crate::tenancy::Tenancy;
@@ -138,6 +140,8 @@ async fn bench(systems: i64) -> Bench {
     Box::leak(Box::new(policies));
     let reporter = Reporter { controller: "bench".into(), instance: None };
     let namespace = "default".to_owned();
+    let jobs = <JobArguments as clap::Args>::augment_args(clap::Command::new("bench"));
+    let jobs = <JobArguments as clap::FromArgMatches>::from_arg_matches(&jobs.get_matches_from(["bench"]));
     let ctx = Arc::new(Ctx {
         tenancy,
         classes: store().0,
@@ -146,12 +150,21 @@ async fn bench(systems: i64) -> Bench {
         supervision: supervision.clone(),
         clouds: store().0,
         recorder: Recorder::new(client.clone(), reporter),
-        stores: Stores::new(client.clone(), config, "bench".into(), namespace.clone(), "none".into()),
+        stores: Stores::new(
+            client.clone(),
+            config,
+            "bench".into(),
+            namespace.clone(),
+            "none".into(),
+            Reach::default(),
+        ),
         gateway_url: String::new(),
         gateway_ca: String::new(),
         image: String::new(),
         metrics: Arc::new(Metrics::default()),
-        runs: Arc::new(crate::controllers::bucket_replication::RunsOfAll::new(Arc::default())),
+        runs: Arc::new(RunsOfAll::new(Arc::default())),
+        replication_jobs: jobs.unwrap(),
+        links: Arc::default(),
         client,
         centre: "bench".into(),
         namespace,

@@ -7,7 +7,8 @@ use super::gate::Gate;
 use super::manifest::Reader;
 use super::parts;
 use super::record::{Proof, Record, Seen};
-use super::{Losses, Side};
+use super::tags::Asked;
+use super::{Losses, Options, Side};
 use crate::StoreError;
 use crate::rate::Pace;
 use crate::wire::{About, Condition, Digests, ETag, Entry, Found, Outgoing, Part, Written, of_bytes};
@@ -30,6 +31,7 @@ pub(super) struct Copier {
     pub(super) losses: Losses,
     pub(super) knows: Knows,
     pub(super) doubts: parts::Doubts,
+    pub(super) asked: Option<Asked>,
 }
 
 /// What the stores turned out not to know.
@@ -58,6 +60,8 @@ pub(super) enum Copied {
     },
     /// It was deleted at the source in the meantime.
     Gone,
+    /// It was overwritten at the source in the meantime, and lacks the tags that are asked for.
+    LeftOut,
 }
 
 /// An object under way: as it is known at the moment.
@@ -83,6 +87,21 @@ impl From<StoreError> for Setback {
 }
 
 impl Copier {
+    pub(super) fn new(source: &Side, destination: &Side, manifest: Reader, options: &Options) -> Self {
+        Self {
+            source: source.clone(),
+            destination: destination.clone(),
+            manifest,
+            gate: Gate::new(options.at_once),
+            pace: options.pace.clone(),
+            requests: options.requests.clone(),
+            losses: Losses::default(),
+            knows: Knows::default(),
+            doubts: parts::Doubts::default(),
+            asked: Asked::of(&options.filter),
+        }
+    }
+
     /// Copies until the destination holds what the source holds, or it can't be done.
     ///
     /// # Errors
@@ -98,6 +117,11 @@ impl Copier {
                     let Some(now) = self.look(&self.source, &wanted.key).await? else {
                         return self.gone(&wanted.key);
                     };
+                    if let Some(asked) = &self.asked
+                        && !asked.are_on(&self.source, &wanted.key).await?
+                    {
+                        return Ok(Copied::LeftOut);
+                    }
                     wanted.seen = now;
                     last = Some(busy(&self.source, &wanted.key));
                 }

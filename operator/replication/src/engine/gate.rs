@@ -69,6 +69,11 @@ impl Gate {
         state.owed += fewer - at_once;
     }
 
+    /// Whether no store has struggled so far.
+    pub(super) fn is_at_ease(&self) -> bool {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).halved.is_none()
+    }
+
     #[cfg(test)]
     fn limit(&self) -> usize {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).limit

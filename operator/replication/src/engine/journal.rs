@@ -2,15 +2,17 @@
 //! known to be ours: it may be deleted when the source has it no more, where somebody else's may not.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::manifest::Reader;
+use super::touched::Touched;
 use crate::StoreError;
 
 const FOLDER: &str = "journal/";
-/// Between keys: no key has it.
-const END: u8 = 0;
+/// Behind each key. Text has no such byte.
+const END: u8 = 0xff;
 
 /// The name of a run that begins now, unlike that of any other.
 pub(super) fn name_of_run() -> String {
@@ -41,8 +43,11 @@ impl Writer {
         Self { place, run, part, pages: 0 }
     }
 
-    /// These are about to be copied; they are behind all that came before.
-    pub(super) async fn about_to_copy(&mut self, keys: impl Iterator<Item = &str>) -> Result<(), StoreError> {
+    /// These are about to be copied; they are behind all that came before. Returns the name of their page.
+    pub(super) async fn about_to_copy<'a>(
+        &mut self,
+        keys: impl Iterator<Item = &'a str>,
+    ) -> Result<String, StoreError> {
         let mut page = Vec::new();
         for key in keys {
             page.extend_from_slice(key.as_bytes());
@@ -50,7 +55,8 @@ impl Writer {
         }
         let name = format!("{FOLDER}{}-{:02}-{:012}", self.run, self.part, self.pages);
         self.pages += 1;
-        self.place.write(&name, Bytes::from(page)).await
+        self.place.write(&name, Bytes::from(page)).await?;
+        Ok(name)
     }
 }
 
@@ -59,6 +65,8 @@ impl Writer {
 pub(super) struct Left {
     /// Pages of each writer, in order.
     writers: Vec<Vec<String>>,
+    /// Copied key by key.
+    pub(super) touched: Arc<Touched>,
 }
 
 impl Left {
@@ -73,7 +81,20 @@ impl Left {
         for pages in &mut writers {
             pages.sort();
         }
-        Ok(Self { writers })
+        let touched = Arc::new(Touched::find(place).await?);
+        Ok(Self { writers, touched })
+    }
+
+    /// Only what was copied key by key: for those who ask what is there, and not whose it is.
+    pub(super) async fn notes(place: &Reader) -> Result<Self, StoreError> {
+        Ok(Self { writers: Vec::new(), touched: Arc::new(Touched::find(place).await?) })
+    }
+
+    /// Without what some writers have left, by their names.
+    pub(super) fn without(mut self, is_meant: impl Fn(&str) -> bool) -> Self {
+        let name = |page: &String| page.strip_prefix(FOLDER).is_some_and(&is_meant);
+        self.writers.retain(|pages| !pages.first().is_some_and(name));
+        self
     }
 
     /// Forgets what runs have left that began before a moment, in nanoseconds since 1970. Not sooner: a request of a run
@@ -154,16 +175,16 @@ mod tests {
         let place = manifest.reader();
         let mut first = Writer::new(place.clone(), name_of_run(), 0);
         first.about_to_copy(["a", "c"].into_iter()).await.unwrap();
-        first.about_to_copy(["e\n目"].into_iter()).await.unwrap();
+        first.about_to_copy(["e\n目", "g\0a"].into_iter()).await.unwrap();
         Writer::new(place.clone(), name_of_run(), 1).about_to_copy(["b"].into_iter()).await.unwrap();
         let mut cursor = Left::find(&place).await.unwrap().cursor(&place);
         let mut found = Vec::new();
-        for key in ["a", "aa", "b", "c", "d", "e\n目", "f"] {
+        for key in ["a", "aa", "b", "c", "d", "e\n目", "f", "g", "g\0a"] {
             if cursor.has(key).await.unwrap() {
                 found.push(key);
             }
         }
-        assert_eq!(found, ["a", "b", "c", "e\n目"]);
+        assert_eq!(found, ["a", "b", "c", "e\n目", "g\0a"]);
         let left = Left::find(&place).await.unwrap();
         left.forget(&place, 0).await.unwrap();
         assert!(Left::find(&place).await.unwrap().cursor(&place).has("b").await.unwrap());

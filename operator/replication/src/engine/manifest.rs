@@ -207,6 +207,17 @@ impl Reader {
         decode(described, &bytes.ok_or_else(|| wrong(&described.name, GONE))?)
     }
 
+    /// Removes segments that are not among those that count: what was written by those who were killed.
+    pub(super) async fn sweep(&self, counting: &[Described]) -> Result<(), StoreError> {
+        let counts: BTreeSet<String> = counting.iter().map(|segment| segment_name(&segment.name)).collect();
+        for name in self.names(&segment_name("")).await? {
+            if !counts.contains(&name) {
+                self.remove(&name).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Remembers that an upload in parts is about to begin: what is left of it is found even when this process is killed.
     pub(super) async fn intend(&self, key: &str) -> Result<Intent, StoreError> {
         let name = format!("{INTENTS}{}", hex::encode(<sha2::Sha256 as sha2::Digest>::digest(key)));
@@ -321,6 +332,7 @@ fn locked(folder: &Path) -> Result<File, StoreError> {
     fs::create_dir_all(folder.join("segments"))
         .and_then(|()| fs::create_dir_all(folder.join(INTENTS)))
         .and_then(|()| fs::create_dir_all(folder.join("journal")))
+        .and_then(|()| fs::create_dir_all(folder.join("touched")))
         .map_err(|e| io(folder, &e))?;
     let path = folder.join("lock");
     let file = File::create(&path).map_err(|e| io(&path, &e))?;

@@ -1,12 +1,15 @@
 //! Both listings and the manifest, merged by key: one step a key, in order.
 
 use std::collections::VecDeque;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use super::decide::{Known, Step, decide};
 use super::journal;
 use super::listing::{Cursor, Range};
 use super::manifest::Reader;
-use super::record::{Described, Record};
+use super::record::{Described, Proof, Record};
+use super::tags::Asked;
+use super::touched::{self, Touched};
 use super::{Filter, Side};
 use crate::StoreError;
 
@@ -16,7 +19,25 @@ pub(super) struct Merge {
     destination: Cursor,
     records: Records,
     journal: journal::Cursor,
+    touched: Arc<Touched>,
     filter: Filter,
+    asked: Option<Asked>,
+    limit: Option<Limit>,
+}
+
+/// Where a range ends that may become shorter while it is gone through. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Limit(Arc<RwLock<Option<String>>>);
+
+impl Limit {
+    /// The last key that is still meant.
+    pub(super) fn set(&self, until: Option<String>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = until;
+    }
+
+    fn is_behind(&self, key: &str) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).as_deref().is_some_and(|until| key > until)
+    }
 }
 
 /// What a key came to.
@@ -32,6 +53,7 @@ struct Records {
     page: std::vec::IntoIter<Record>,
     next: Option<Record>,
     last: Option<String>,
+    until: Option<String>,
 }
 
 impl Records {
@@ -43,6 +65,13 @@ impl Records {
                 if self.last.as_deref().is_some_and(|last| record.key.as_str() <= last) {
                     self.next = None;
                     continue;
+                }
+                // Nor is what lies behind the range any of its business.
+                if self.until.as_deref().is_some_and(|until| record.key.as_str() > until) {
+                    self.next = None;
+                    self.segments.clear();
+                    self.page = Vec::new().into_iter();
+                    break;
                 }
                 self.last = Some(record.key.clone());
                 break;
@@ -57,7 +86,7 @@ impl Records {
 }
 
 impl Merge {
-    /// `segments` are those of the range.
+    /// `segments` are those that have keys of the range.
     pub(super) fn open(
         source: &Side,
         destination: &Side,
@@ -69,6 +98,7 @@ impl Merge {
     ) -> Self {
         Self {
             journal: journal.cursor(&manifest),
+            touched: journal.touched.clone(),
             source: Cursor::open(source.clone(), range.clone()),
             destination: Cursor::open(destination.clone(), range.clone()),
             records: Records {
@@ -76,10 +106,18 @@ impl Merge {
                 segments: segments.into(),
                 page: Vec::new().into_iter(),
                 next: None,
-                last: None,
+                last: range.after.clone(),
+                until: range.until.clone(),
             },
+            asked: Asked::of(&filter),
             filter,
+            limit: None,
         }
+    }
+
+    /// Ends where the limit is, as it stands at each key.
+    pub(super) fn limited(self, limit: Limit) -> Self {
+        Self { limit: Some(limit), ..self }
     }
 
     /// The source's clock at its last page.
@@ -96,21 +134,34 @@ impl Merge {
         let destination = self.destination.peek().await?.map(|entry| entry.key.as_str());
         let record = self.records.peek().await?.map(|record| record.key.as_str());
         let Some(key) = [source, destination, record].into_iter().flatten().min() else { return Ok(None) };
+        if self.limit.as_ref().is_some_and(|limit| limit.is_behind(key)) {
+            return Ok(None);
+        }
         let is_here = |side: Option<&str>| side == Some(key);
         let (at_source, at_destination, on_record) = (is_here(source), is_here(destination), is_here(record));
         let wants_key = self.filter.wants_key(key);
-        let begun = at_destination && !on_record && wants_key && self.journal.has(key).await?;
+        let note = self.touched.get(key);
+        let is_known = on_record || note.is_some();
+        let begun = at_destination && !is_known && wants_key && self.journal.has(key).await?;
         // From here on nothing is waited for: whoever waits for this may stop waiting.
         let entry = if at_source { self.source.take() } else { None };
         let there = if at_destination { self.destination.take() } else { None };
         let record = if on_record { self.records.next.take() } else { None };
+        let record = touched::known(record, note, entry.as_ref());
         let wanted = wants_key && entry.as_ref().is_none_or(|entry| self.filter.wants_size(entry));
+        let is_left_out = |record: &Record| record.proof == Proof::LeftOut;
         if !wanted {
-            return Ok(Some(Merged::LeftOut(record)));
+            return Ok(Some(Merged::LeftOut(record.filter(|record| !is_left_out(record)))));
         }
-        let known = match record {
+        if let (Some(asked), Some(entry), Some(record)) = (&self.asked, &entry, &record)
+            && asked.still_lacks(record, entry)
+        {
+            return Ok(Some(Merged::LeftOut(Some(record.clone()))));
+        }
+        let known = match record.filter(|record| !is_left_out(record)) {
             Some(record) => Known::Recorded(record),
-            None if begun => Known::Begun,
+            // What lies there may be equal and yet lack the tags: it is not ours before they were asked for.
+            None if begun || (self.asked.is_some() && entry.is_some()) => Known::Begun,
             None => Known::Nothing,
         };
         Ok(Some(Merged::Step(decide(entry, there.as_ref(), known))))

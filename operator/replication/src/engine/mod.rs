@@ -6,7 +6,9 @@
 mod copy;
 mod decide;
 mod gate;
+mod gone;
 mod journal;
+mod lag;
 mod listing;
 mod manifest;
 mod merge;
@@ -16,9 +18,15 @@ mod record;
 mod recorder;
 mod report;
 mod run;
+pub mod shards;
+mod tags;
+mod tally;
 mod unsorted;
+mod touch;
+mod touched;
 mod verify;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -35,6 +43,7 @@ pub use self::manifest::Place;
 pub use self::record::{Proof, Record, Seen};
 pub use self::report::{Counters, Planned, Report, Trouble};
 pub use self::run::{plan, replicate};
+pub use self::touch::touch;
 pub use self::verify::{Depth, Finding, Verified, verify};
 
 /// A bucket, or a folder of it.
@@ -106,6 +115,8 @@ pub struct Filter {
     /// Bytes, both inclusive.
     pub smallest: Option<u64>,
     pub largest: Option<u64>,
+    /// All of these, by name. They cost a request for each object that would be copied.
+    pub tags: BTreeMap<String, String>,
 }
 
 impl Filter {
@@ -179,6 +190,13 @@ pub(crate) struct Losses {
     storage_class: AtomicU64,
 }
 
+impl Losses {
+    fn tell(&self, report: &mut Report) {
+        report.lost_tags = self.tags.load(Ordering::Relaxed);
+        report.lost_storage_class = self.storage_class.load(Ordering::Relaxed);
+    }
+}
+
 /// Refuses what can't end well.
 fn check(source: &Side, destination: &Side) -> Result<(), StoreError> {
     let wrong = |detail: &str| {
@@ -187,8 +205,7 @@ fn check(source: &Side, destination: &Side) -> Result<(), StoreError> {
     if source.bucket.is_empty() || destination.bucket.is_empty() {
         return wrong("a bucket has no name");
     }
-    let same_bucket =
-        source.wire.endpoint() == destination.wire.endpoint() && source.bucket == destination.bucket;
+    let same_bucket = source.wire.is_at(destination.wire.endpoint()) && source.bucket == destination.bucket;
     let (from, to) = (&source.prefix, &destination.prefix);
     if same_bucket && (from.starts_with(to.as_str()) || to.starts_with(from.as_str())) {
         return wrong("the destination is the source, or inside of it; name another bucket or prefix");

@@ -40,6 +40,8 @@ pub enum Proof {
     ETag,
     /// The copy was read back and is what the source holds.
     Read,
+    /// It is no copy: the object lacks the tags that were asked for. `destination` says which those were, and when.
+    LeftOut,
 }
 
 /// One replicated object.

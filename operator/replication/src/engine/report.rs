@@ -4,10 +4,11 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::decide::Why;
-use super::record::Seen;
+use super::lag::{Clock, Missing};
+use super::record::{Proof, Seen};
 
 /// Troubles that are told one by one; the rest is counted.
 const TOLD: usize = 100;
@@ -34,17 +35,23 @@ pub struct Counters {
     /// At the destination, and never replicated.
     pub foreign: AtomicU64,
     pub failed: AtomicU64,
+    /// Lacking the tags that were asked for.
+    pub left_out: AtomicU64,
     /// When the oldest that the destination lacked was written, by the source's clock, in milliseconds since 1970.
-    oldest: AtomicI64,
+    pub(super) oldest: AtomicI64,
     /// The same of those that it still lacks at the end.
-    oldest_left: AtomicI64,
+    pub(super) oldest_left: AtomicI64,
     /// The source's clock at its last listing.
-    now: AtomicI64,
-    troubles: Mutex<Vec<Trouble>>,
+    pub(super) now: AtomicI64,
+    /// And at this moment.
+    clock: Clock,
+    /// What was found missing and is not there yet.
+    missing: Missing,
+    pub(super) troubles: Mutex<Vec<Trouble>>,
 }
 
 /// One object that could not be copied.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trouble {
     pub key: String,
     pub reason: String,
@@ -74,6 +81,8 @@ pub struct Report {
     pub gone: u64,
     pub foreign: u64,
     pub failed: u64,
+    /// Objects that lack the tags that were asked for.
+    pub left_out: u64,
     /// The first of those that failed.
     pub troubles: Vec<Trouble>,
     /// How many would have been deleted where that was more than was allowed; then none was.
@@ -85,7 +94,7 @@ pub struct Report {
     /// Age of the oldest object that the destination lacked when this run listed, in milliseconds, by the source's own clock.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lag_found: Option<u64>,
-    /// Age of the oldest that it lacks now.
+    /// Age of the oldest that it lacks at this moment, of those that were found so far; by the source's clock too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lag_left: Option<u64>,
     /// Bytes that were to be copied, and objects, whatever became of them.
@@ -117,6 +126,23 @@ impl Counters {
             self.drifted.fetch_add(1, Ordering::Relaxed);
         } else {
             earlier(&self.oldest, seen.modified);
+            self.missing.add(seen.modified);
+        }
+    }
+
+    /// One is there, and proved.
+    pub(super) fn copied(&self, bytes: u64, proof: Proof) {
+        self.copied.fetch_add(1, Ordering::Relaxed);
+        self.copied_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if proof == Proof::Read {
+            self.read_back.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// One that was found missing is there, or has failed.
+    pub(super) fn ended(&self, modified: i64, why: Why) {
+        if why != Why::Drifted {
+            self.missing.remove(modified);
         }
     }
 
@@ -132,6 +158,7 @@ impl Counters {
     pub(super) fn listed_at(&self, now: Option<i64>) {
         if let Some(now) = now {
             self.now.fetch_max(now, Ordering::Relaxed);
+            self.clock.shows(now);
         }
     }
 
@@ -140,10 +167,12 @@ impl Counters {
     pub fn report(&self) -> Report {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let now = self.now.load(Ordering::Relaxed);
-        let age = |cell: &AtomicI64| match cell.load(Ordering::Relaxed) {
-            0 => None,
-            oldest => u64::try_from(now - oldest).ok(),
-        };
+        let oldest = self.oldest.load(Ordering::Relaxed);
+        // Clocks in headers have no fractions: what is younger than that has no age.
+        let age = |now: i64, oldest: i64| u64::try_from((now - oldest).max(0)).ok();
+        let left =
+            [Some(self.oldest_left.load(Ordering::Relaxed)).filter(|at| *at != 0), self.missing.oldest()];
+        let left = left.into_iter().flatten().min();
         Report {
             listed: get(&self.listed),
             kept: get(&self.kept),
@@ -155,11 +184,12 @@ impl Counters {
             gone: get(&self.gone),
             foreign: get(&self.foreign),
             failed: get(&self.failed),
+            left_out: get(&self.left_out),
             troubles: self.troubles.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             wanted: get(&self.wanted),
             wanted_bytes: get(&self.wanted_bytes),
-            lag_found: age(&self.oldest),
-            lag_left: age(&self.oldest_left),
+            lag_found: (oldest != 0 && now != 0).then(|| age(now, oldest)).flatten(),
+            lag_left: left.zip(self.clock.now()).and_then(|(oldest, now)| age(now, oldest)),
             ..Report::default()
         }
     }

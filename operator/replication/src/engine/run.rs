@@ -11,25 +11,26 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::copy::{Copied, Copier, Knows};
-use super::decide::Step;
-use super::gate::{Gate, Permit};
+use super::copy::{Copied, Copier};
+use super::decide::{Step, Why};
+use super::gate::Permit;
 use super::journal::{self, Left, Writer};
 use super::manifest::{Manifest, Place, Shared};
 use super::merge::{Merge, Merged};
-use super::parts::{self, Doubts};
+use super::parts;
 use super::ranges::{self, Part, Progress};
-use super::record::{Record, Seen};
+use super::record::{Proof, Record, Seen};
 use super::recorder::Recorder;
 use super::report::{Counters, Planned, Report};
-use super::{Deletes, Filter, Losses, Options, Side, check};
+use super::tags::Asked;
+use super::{Deletes, Filter, Options, Side, check};
 use crate::StoreError;
 use crate::wire::{Condition, Entry};
 
 /// Parts of the key space that are gone through at the same time.
 const PARTS: usize = 4;
 /// After so long no request of a run that has ended lands any more: stores give up on those that say nothing much sooner.
-const LATE: Duration = Duration::from_hours(1);
+pub(super) const LATE: Duration = Duration::from_hours(1);
 /// Keys on a page of the journal, at most.
 const PAGE: usize = 1000;
 /// Keys that may wait for one that is under way.
@@ -63,36 +64,28 @@ pub async fn replicate(
     // What has to be sorted first is listed once, and not once for each part.
     let at_once = if source.unsorted || destination.unsorted { 1 } else { PARTS };
     let parts = ranges::split(manifest.segments(), at_once);
-    let copier = Arc::new(Copier {
-        source: source.clone(),
-        destination: destination.clone(),
-        manifest: manifest.reader(),
-        gate: Gate::new(options.at_once),
-        pace: options.pace.clone(),
-        requests: options.requests.clone(),
-        losses: Losses::default(),
-        knows: Knows::default(),
-        doubts: Doubts::default(),
-    });
-    clear_uploads(&copier).await?;
+    let copier = Arc::new(Copier::new(source, destination, manifest.reader(), options));
+    clear_uploads(&copier, |_| true).await?;
     let manifest: Shared = Arc::new(Mutex::new(manifest));
     let progress = Progress::new(&parts);
     let left = Left::find(&copier.manifest).await?;
-    let run = Run { copier, counters: counters.clone(), manifest, progress };
-    let gone = all_parts(&run, parts, options, &left).await?;
+    // Nothing can be done every zero seconds.
+    let checkpoint = options.checkpoint.max(Duration::from_millis(1));
+    let run = Run { copier, counters: counters.clone(), manifest, progress, checkpoint };
+    let gone = Gone::up_to(options.deletes);
+    all_parts(&run, parts, options, &left, &gone).await?;
     left.forget(&run.copier.manifest, journal::now().saturating_sub(LATE.as_nanos())).await?;
+    left.touched.forget(&run.copier.manifest).await?;
     let mut report = counters.report();
     match options.deletes {
-        Deletes::Mirror { most } if gone.count > most => report.fuse = Some(gone.count),
+        Deletes::Mirror { most } if gone.count() > most => report.fuse = Some(gone.count()),
         Deletes::Mirror { .. } => {
-            delete(&run, gone.objects).await;
+            delete(source, destination, counters, gone.take()).await;
             report = counters.report();
         }
         Deletes::Ignore => {}
     }
-    let losses = &run.copier.losses;
-    report.lost_tags = losses.tags.load(Ordering::Relaxed);
-    report.lost_storage_class = losses.storage_class.load(Ordering::Relaxed);
+    run.copier.losses.tell(&mut report);
     Ok(report)
 }
 
@@ -114,14 +107,22 @@ pub async fn plan(
         let reader = manifest.reader();
         let left = Left::find(&reader).await?;
         let filter = options.filter.clone();
+        let asked = Asked::of(&filter);
         let mut merge = Merge::open(source, destination, &range, reader, segments, &left, filter);
-        while let Some(merged) = merge.next().await? {
-            let Merged::Step(step) = merged else { continue };
-            match step {
-                Step::Copy { entry, why, .. } => {
+        let mut copies: Vec<(Entry, Why)> = Vec::new();
+        loop {
+            let merged = merge.next().await?;
+            let is_whole = copies.len() == if asked.is_some() { PAGE } else { 1 };
+            if merged.is_none() || is_whole {
+                for (entry, why) in tagged(source, asked.as_ref(), std::mem::take(&mut copies)).await? {
                     counters.found(&Seen::of(&entry), why);
                     tell(Planned { key: entry.key, why: why.name(), size: entry.size });
                 }
+            }
+            let Some(merged) = merged else { break };
+            let Merged::Step(step) = merged else { continue };
+            match step {
+                Step::Copy { entry, why, .. } => copies.push((entry, why)),
                 Step::Gone { record, .. } => {
                     counters.gone.fetch_add(1, Ordering::Relaxed);
                     if matches!(options.deletes, Deletes::Mirror { .. }) {
@@ -136,58 +137,67 @@ pub async fn plan(
     Ok(counters.report())
 }
 
-fn of(source: &Side, destination: &Side) -> String {
+/// Those that have the tags that are asked for.
+async fn tagged(
+    source: &Side,
+    asked: Option<&Asked>,
+    copies: Vec<(Entry, Why)>,
+) -> Result<Vec<(Entry, Why)>, StoreError> {
+    let Some(asked) = asked else { return Ok(copies) };
+    let each = asked.are_on_each(source, copies, |(entry, _)| entry.key.as_str(), None).await;
+    let kept = each.into_iter().filter_map(|(copy, are_there)| match are_there {
+        Ok(are_there) => are_there.then_some(Ok(copy)),
+        Err(error) => Some(Err(error)),
+    });
+    kept.collect()
+}
+
+/// What a manifest is of.
+pub(super) fn of(source: &Side, destination: &Side) -> String {
     format!("{}/{} to {}/{}", source.bucket, source.prefix, destination.bucket, destination.prefix)
 }
 
-async fn refuse_unless_empty(destination: &Side) -> Result<(), StoreError> {
+pub(super) async fn refuse_unless_empty(destination: &Side) -> Result<(), StoreError> {
     let page = destination.wire.list(&destination.bucket, &destination.prefix, None, None).await?;
     match page.entries.first() {
         None => Ok(()),
-        Some(entry) => Err(StoreError::Other {
-            what: destination.to_string(),
-            detail: format!(
-                "is not empty (it has {:?}), and nothing was replicated there yet; choose an empty bucket or prefix, or \
-                 adopt what is there: equal objects stay, others of the same name are replaced",
-                entry.key
-            ),
-        }),
+        Some(entry) => Err(StoreError::NotEmpty { target: destination.to_string(), key: entry.key.clone() }),
     }
 }
 
-/// Throws away what a run that was killed has left half sent.
-async fn clear_uploads(copier: &Copier) -> Result<(), StoreError> {
-    for (intent, key) in copier.manifest.intents().await? {
+/// Throws away what a run that was killed has left half sent, of the keys at the destination that are meant.
+pub(super) async fn clear_uploads(
+    copier: &Copier,
+    is_meant: impl Fn(&str) -> bool,
+) -> Result<(), StoreError> {
+    for (intent, key) in copier.manifest.intents().await?.into_iter().filter(|(_, key)| is_meant(key)) {
         parts::clear(copier, &key).await?;
         copier.manifest.fulfilled(&intent).await;
     }
     Ok(())
 }
 
-/// Objects that the source has no more.
-#[derive(Default)]
-struct Gone {
-    count: u64,
-    /// No more of them than may be deleted.
-    objects: Vec<(String, Seen)>,
+/// What a run, or one shard of it, works with.
+pub(super) struct Run {
+    pub(super) copier: Arc<Copier>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) manifest: Shared,
+    pub(super) progress: Progress,
+    /// How often what was done is put on record.
+    pub(super) checkpoint: Duration,
 }
 
-struct Run {
-    copier: Arc<Copier>,
-    counters: Arc<Counters>,
-    manifest: Shared,
-    progress: Progress,
-}
-
-async fn all_parts(run: &Run, parts: Vec<Part>, options: &Options, left: &Left) -> Result<Gone, StoreError> {
+async fn all_parts(
+    run: &Run,
+    parts: Vec<Part>,
+    options: &Options,
+    left: &Left,
+    gone: &Gone,
+) -> Result<(), StoreError> {
     let (manifest, progress) = (&run.manifest, &run.progress);
     let id = journal::name_of_run();
-    // Nothing can be done every zero seconds.
-    let checkpoint = options.checkpoint.max(Duration::from_millis(1));
-    let most = if let Deletes::Mirror { most } = options.deletes { most } else { 0 };
     let mut tasks = JoinSet::new();
     for (number, part) in parts.into_iter().enumerate() {
-        let recorder = Recorder::new(run.manifest.clone());
         let merge = Merge::open(
             &run.copier.source,
             &run.copier.destination,
@@ -197,35 +207,19 @@ async fn all_parts(run: &Run, parts: Vec<Part>, options: &Options, left: &Left) 
             left,
             Filter::clone(&options.filter),
         );
-        let (copier, counters) = (run.copier.clone(), run.counters.clone());
         let journal = Writer::new(run.copier.manifest.clone(), id.clone(), number);
-        let walk = Walk {
-            number,
-            copier,
-            counters,
-            recorder,
-            journal,
-            found: Vec::new(),
-            ready: VecDeque::new(),
-            copies: JoinSet::new(),
-            gone: Gone::default(),
-            most,
-            checkpoint,
-        };
+        let walk = Walk::new(run, number, journal, gone.clone());
         tasks.spawn(walk.run(merge, run.progress.clone()));
     }
-    let mut tick = interval(checkpoint);
+    let mut tick = interval(run.checkpoint);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tick.reset();
-    let (mut gone, mut failed) = (Gone::default(), None);
+    let mut failed = None;
     loop {
         tokio::select! {
             ended = tasks.join_next() => match ended {
                 None => break,
-                Some(Ok(Ok(part))) => {
-                    gone.count += part.count;
-                    gone.objects.extend(part.objects);
-                }
+                Some(Ok(Ok(()))) => {}
                 Some(Ok(Err(error))) => failed = Some(error),
                 Some(Err(error)) => failed = Some(lost(&error)),
             },
@@ -233,15 +227,15 @@ async fn all_parts(run: &Run, parts: Vec<Part>, options: &Options, left: &Left) 
         }
     }
     manifest.lock().await.commit(progress.segments()).await?;
-    failed.map_or(Ok(gone), Err)
+    failed.map_or(Ok(()), Err)
 }
 
-fn lost(error: &tokio::task::JoinError) -> StoreError {
+pub(super) fn lost(error: &tokio::task::JoinError) -> StoreError {
     StoreError::Other { what: "a part of the run".to_owned(), detail: error.to_string() }
 }
 
 /// One part of the key space, gone through in order.
-struct Walk {
+pub(super) struct Walk {
     number: usize,
     copier: Arc<Copier>,
     counters: Arc<Counters>,
@@ -253,8 +247,9 @@ struct Walk {
     ready: VecDeque<Waiting>,
     copies: JoinSet<Ended>,
     gone: Gone,
-    most: u64,
     checkpoint: Duration,
+    /// The moment up to which the source was listed, as last told.
+    now: Option<i64>,
 }
 
 /// A copy that has ended.
@@ -262,6 +257,7 @@ struct Ended {
     slot: u64,
     key: String,
     modified: i64,
+    why: Why,
     before: Option<Record>,
     result: Result<Copied, StoreError>,
 }
@@ -270,12 +266,30 @@ struct Ended {
 struct Waiting {
     entry: Entry,
     condition: Condition,
+    why: Why,
     record: Option<Record>,
     slot: u64,
 }
 
 impl Walk {
-    async fn run(mut self, mut merge: Merge, progress: Progress) -> Result<Gone, StoreError> {
+    pub(super) fn new(run: &Run, number: usize, journal: Writer, gone: Gone) -> Self {
+        Self {
+            number,
+            copier: run.copier.clone(),
+            counters: run.counters.clone(),
+            recorder: Recorder::new(run.manifest.clone()),
+            journal,
+            found: Vec::new(),
+            ready: VecDeque::new(),
+            copies: JoinSet::new(),
+            gone,
+            checkpoint: run.checkpoint,
+            now: None,
+        }
+    }
+
+    /// Copies what is missing, and publishes what is on record: again and again, and at the end.
+    pub(super) async fn run(mut self, mut merge: Merge, progress: Progress) -> Result<(), StoreError> {
         let mut tick = interval(self.checkpoint);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tick.reset();
@@ -298,27 +312,44 @@ impl Walk {
                     }
                 }
                 merged = merge.next(), if !listed && room => match merged {
-                    Ok(Some(merged)) => self.step(merged).await?,
+                    Ok(Some(merged)) => {
+                        self.tell_clock(&merge);
+                        self.step(merged).await?;
+                    }
                     Ok(None) => listed = true,
                     Err(error) => (listed, failed) = (true, Some(error)),
                 },
                 // Nothing else can be done at the moment.
                 () = std::future::ready(()), if self.ready.is_empty() && !self.found.is_empty() => {
+                    self.leave_out().await?;
                     self.journal.about_to_copy(self.found.iter().map(|w| w.entry.key.as_str())).await?;
                     self.ready.extend(self.found.drain(..));
                 }
             }
         }
-        self.counters.listed_at(merge.source_now());
+        self.tell_clock(&merge);
         let done = failed.is_none();
         progress.publish(self.number, self.recorder.checkpoint().await?, done);
-        failed.map_or(Ok(self.gone), Err)
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Once a page: while a run goes on, the age of what is missing is known.
+    fn tell_clock(&mut self, merge: &Merge) {
+        let now = merge.source_now();
+        if now != self.now {
+            self.now = now;
+            self.counters.listed_at(now);
+        }
     }
 
     async fn step(&mut self, merged: Merged) -> Result<(), StoreError> {
         let step = match merged {
             Merged::LeftOut(None) => return Ok(()),
             Merged::LeftOut(Some(record)) => {
+                if record.proof == Proof::LeftOut {
+                    self.counters.left_out.fetch_add(1, Ordering::Relaxed);
+                    self.counters.listed.fetch_add(1, Ordering::Relaxed);
+                }
                 return self.recorder.push(record).await;
             }
             Merged::Step(step) => step,
@@ -327,15 +358,14 @@ impl Walk {
         match step {
             Step::Keep(record) => self.recorder.push(record).await?,
             Step::Copy { entry, condition, why, record } => {
-                self.counters.found(&Seen::of(&entry), why);
+                if self.copier.asked.is_none() {
+                    self.counters.found(&Seen::of(&entry), why);
+                }
                 let slot = self.recorder.reserve();
-                self.found.push(Waiting { entry, condition, record, slot });
+                self.found.push(Waiting { entry, condition, why, record, slot });
             }
             Step::Gone { record, there } => {
-                self.gone.count += 1;
-                if self.gone.count <= self.most {
-                    self.gone.objects.push((record.key.clone(), there));
-                }
+                self.gone.note(&record.key, there);
                 self.recorder.push(record).await?;
             }
             Step::Foreign | Step::Forget => {}
@@ -343,34 +373,63 @@ impl Walk {
         Ok(())
     }
 
+    /// Takes those away that lack the tags. Before they are in the journal: what lies in their places is none of ours.
+    async fn leave_out(&mut self) -> Result<(), StoreError> {
+        let copier = self.copier.clone();
+        let Some(asked) = &copier.asked else { return Ok(()) };
+        let (found, requests) = (std::mem::take(&mut self.found), copier.requests.as_ref());
+        let each = asked.are_on_each(&copier.source, found, |waiting| &waiting.entry.key, requests).await;
+        for (waiting, are_there) in each {
+            let entry = &waiting.entry;
+            match are_there {
+                Ok(true) => {
+                    self.counters.found(&Seen::of(entry), waiting.why);
+                    self.found.push(waiting);
+                }
+                Ok(false) => {
+                    self.counters.left_out.fetch_add(1, Ordering::Relaxed);
+                    let record = waiting.record.unwrap_or_else(|| asked.lacking(entry));
+                    self.recorder.fill(waiting.slot, Some(record)).await?;
+                }
+                Err(error @ StoreError::Unsupported { .. }) => return Err(error),
+                Err(error) => {
+                    self.counters.failed(&entry.key, entry.modified, error.to_string());
+                    self.recorder.fill(waiting.slot, waiting.record).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn start(&mut self, waiting: Waiting, permit: Permit) {
         let copier = self.copier.clone();
-        let Waiting { entry, condition, record, slot } = waiting;
+        let Waiting { entry, condition, why, record, slot } = waiting;
         self.copies.spawn(async move {
             let (key, modified, is_measure) = (entry.key.clone(), entry.modified, entry.size <= MEASURE);
             let result = copier.copy(entry, condition).await;
             permit.leave(is_measure && result.is_ok());
-            Ended { slot, key, modified, before: record, result }
+            Ended { slot, key, modified, why, before: record, result }
         });
     }
 
     async fn ended(&mut self, ended: Ended) -> Result<(), StoreError> {
-        let Ended { slot, key, modified, before, result } = ended;
+        let Ended { slot, key, modified, why, before, result } = ended;
         let record = match result {
             Ok(Copied::Whole { record, bytes }) => {
-                self.counters.copied.fetch_add(1, Ordering::Relaxed);
-                self.counters.copied_bytes.fetch_add(bytes, Ordering::Relaxed);
-                if record.proof == super::Proof::Read {
-                    self.counters.read_back.fetch_add(1, Ordering::Relaxed);
-                }
+                self.counters.copied(bytes, record.proof);
                 Some(record)
             }
             Ok(Copied::Gone) => before,
+            Ok(Copied::LeftOut) => {
+                self.counters.left_out.fetch_add(1, Ordering::Relaxed);
+                before
+            }
             Err(error) => {
                 self.counters.failed(&key, modified, error.to_string());
                 before
             }
         };
+        self.counters.ended(modified, why);
         self.recorder.fill(slot, record).await
     }
 }
@@ -396,8 +455,7 @@ fn count(counters: &Counters, step: &Step) {
 }
 
 /// Deletes what was replicated and is gone at the source: asked for once more, each.
-async fn delete(run: &Run, objects: Vec<(String, Seen)>) {
-    let (from, to) = (&run.copier.source, &run.copier.destination);
+pub(super) async fn delete(from: &Side, to: &Side, counters: &Counters, objects: Vec<(String, Seen)>) {
     let deletions = stream::iter(objects).map(|(key, listed)| async move {
         let (there, here) = (from.key(&key), to.key(&key));
         let sure = async {
@@ -421,10 +479,10 @@ async fn delete(run: &Run, objects: Vec<(String, Seen)>) {
     while let Some((key, deleted)) = deletions.next().await {
         match deleted {
             Ok(true) => {
-                run.counters.deleted.fetch_add(1, Ordering::Relaxed);
+                counters.deleted.fetch_add(1, Ordering::Relaxed);
             }
             Ok(false) => {}
-            Err(error) => run.counters.failed(&key, 0, format!("can't be deleted: {error}")),
+            Err(error) => counters.failed(&key, 0, format!("can't be deleted: {error}")),
         }
     }
 }

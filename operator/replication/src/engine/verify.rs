@@ -11,6 +11,7 @@ use super::journal;
 use super::manifest::{Manifest, Place};
 use super::merge::{Merge, Merged};
 use super::ranges::{self, Part};
+use super::tags::Asked;
 use super::{Filter, Side, check};
 use crate::StoreError;
 use crate::wire::{Digests, ETag, Entry, Part as Piece};
@@ -64,8 +65,11 @@ pub async fn verify(
     let manifest = Manifest::open(place, &of).await?;
     let mut verified = Verified::default();
     for Part { range, segments } in ranges::split(manifest.segments(), 1) {
-        let (reader, left) = (manifest.reader(), journal::Left::default());
+        let reader = manifest.reader();
+        let left = journal::Left::notes(&reader).await?;
         let merge = Merge::open(source, destination, &range, reader, segments, &left, filter.clone());
+        let asked = Asked::of(filter);
+        let asked = asked.as_ref();
         let steps = stream::unfold(Some(merge), async |merge| {
             let mut merge = merge?;
             match merge.next().await {
@@ -77,6 +81,7 @@ pub async fn verify(
         let looked = steps.map(|merged| async move {
             match merged? {
                 Merged::LeftOut(_) => Ok(None),
+                Merged::Step(Step::Copy { entry, .. }) if lacks(asked, source, &entry).await? => Ok(None),
                 Merged::Step(step) => look(source, destination, step, depth, read).await.map(Some),
             }
         });
@@ -95,6 +100,14 @@ pub async fn verify(
     }
     verified.read = read.load(Ordering::Relaxed);
     Ok(verified)
+}
+
+/// Whether it is not wanted, for want of tags.
+async fn lacks(asked: Option<&Asked>, source: &Side, entry: &Entry) -> Result<bool, StoreError> {
+    match asked {
+        Some(asked) => Ok(!asked.are_on(source, &entry.key).await?),
+        None => Ok(false),
+    }
 }
 
 enum Looked {

@@ -9,7 +9,7 @@ use hyper::body::{Body as _, Incoming};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::timeout;
 
-use super::{Outgoing, Wire};
+use super::{Outgoing, Wire, permission};
 use crate::StoreError;
 use crate::error::{Target, chain};
 
@@ -56,6 +56,7 @@ impl Wire {
         patience: Patience,
     ) -> Result<Response<Incoming>, StoreError> {
         let target = self.target(call.bucket, call.key);
+        let permission = permission::needed(&call);
         let mut url = String::with_capacity(self.inner.base.len() + call.bucket.len() + call.key.len() + 64);
         url.push_str(&self.inner.base);
         url.push('/');
@@ -80,6 +81,8 @@ impl Wire {
         {
             request.headers_mut().insert(http::header::CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
+        self.toll(&mut request).await;
+        // Signed when its turn has come: a signature has an age.
         let request = self.signed(request)?;
         let answer = self.answer(request, patience, target).await?;
         if answer.status().is_success() {
@@ -87,7 +90,18 @@ impl Wire {
         }
         let status = answer.status();
         let text = timeout(self.inner.patience.silence, whole(answer.into_body(), target)).await;
-        Err(refused(target, status, &text.ok().and_then(Result::ok).unwrap_or_default()))
+        let error = refused(target, status, &text.ok().and_then(Result::ok).unwrap_or_default());
+        Err(error.for_want_of(permission))
+    }
+
+    /// Waits for the link's leave to send this.
+    async fn toll(&self, request: &mut Request<Outgoing>) {
+        let Some(lane) = &self.lane else { return };
+        lane.request().await;
+        match request.body_mut() {
+            Outgoing::Passing(passing) => passing.goes_over(lane.clone()),
+            Outgoing::Whole(bytes) => lane.bytes(bytes.as_ref().map_or(0, |b| b.len() as u64)).await,
+        }
     }
 
     async fn answer(
@@ -100,13 +114,14 @@ impl Wire {
         let mut seen = 0;
         loop {
             if let Ok(answer) = timeout(self.inner.patience.silence, &mut sent).await {
-                return answer.map_err(|e| target.broke_off(&chain(&e)));
+                return answer.map_err(|e| target.unanswered(&e));
             }
             let now = match &patience {
                 Patience::Answer => 0,
                 Patience::While(passed) => passed.bytes(),
             };
-            if now == seen {
+            let is_held = matches!(&patience, Patience::While(passed) if passed.is_held());
+            if now == seen && !is_held {
                 return Err(target.broke_off(&silent(self.inner.patience.silence)));
             }
             seen = now;
@@ -129,6 +144,9 @@ impl Wire {
         let target = self.target(bucket, key);
         let read = timeout(self.inner.patience.silence, whole(body, target)).await;
         let body = read.map_err(|_| target.broke_off(&silent(self.inner.patience.silence)))??;
+        if let Some(lane) = &self.lane {
+            lane.bytes(body.len() as u64).await;
+        }
         Ok((head.headers, body))
     }
 

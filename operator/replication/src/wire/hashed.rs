@@ -94,7 +94,8 @@ impl super::Wire {
         before: Hash,
         expected: Option<&str>,
     ) -> (Outgoing, Passed, Turned) {
-        let (passing, passed) = Passing::new(found.body, found.length, false, self.silence(), None);
+        let (mut passing, passed) = Passing::new(found.body, found.length, false, self.silence(), None);
+        self.lane.iter().for_each(|lane| passing.goes_over(lane.clone()));
         let (hashed, turned) = Hashed::new(passing, before, expected);
         (Outgoing::Hashed(Box::new(hashed)), passed, turned)
     }

@@ -49,17 +49,41 @@ impl Wire {
         after: Option<&str>,
         token: Option<&str>,
     ) -> Result<Page, StoreError> {
+        self.list_some(bucket, prefix, after.filter(|_| token.is_none()), token, None).await
+    }
+
+    /// The first object under a prefix behind a key: to find out where keys are, without listing them.
+    ///
+    /// # Errors
+    /// As [`Wire::list`].
+    pub async fn first_after(
+        &self,
+        bucket: &str,
+        prefix: &str,
+        after: &str,
+    ) -> Result<Option<Entry>, StoreError> {
+        let page = self.list_some(bucket, prefix, Some(after), None, Some("1")).await?;
+        Ok(page.entries.into_iter().next())
+    }
+
+    async fn list_some(
+        &self,
+        bucket: &str,
+        prefix: &str,
+        after: Option<&str>,
+        token: Option<&str>,
+        most: Option<&str>,
+    ) -> Result<Page, StoreError> {
         // In the order of their names: as they are signed.
-        let mut query = Vec::with_capacity(5);
+        let mut query = Vec::with_capacity(6);
         if let Some(token) = token {
             query.push(("continuation-token", token));
         }
         query.push(("encoding-type", "url"));
         query.push(("list-type", "2"));
+        query.extend(most.map(|most| ("max-keys", most)));
         query.push(("prefix", prefix));
-        if let Some(after) = after.filter(|_| token.is_none()) {
-            query.push(("start-after", after));
-        }
+        query.extend(after.map(|after| ("start-after", after)));
         let (headers, body) = self.ask(Call { query: &query, ..Call::new(Method::GET, bucket, "") }).await?;
         let parsed = parse(&body).map_err(|detail| StoreError::Unreachable {
             endpoint: self.endpoint().to_owned(),
@@ -72,7 +96,7 @@ impl Wire {
 }
 
 /// A `Date` header.
-pub(super) fn moment(text: &str) -> Option<i64> {
+pub(crate) fn moment(text: &str) -> Option<i64> {
     let time = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
     Some(time.as_millisecond())
 }

@@ -8,6 +8,7 @@ mod list;
 mod multipart;
 mod object;
 mod passing;
+mod permission;
 mod tls;
 
 use std::fmt;
@@ -27,10 +28,13 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use crate::fair::Lane;
+use crate::reach::Resolver;
 use crate::{StoreConfig, StoreError};
 
 pub use self::etag::ETag;
 pub use self::hashed::{Hash, Hashed, Turned};
+pub(crate) use self::list::moment;
 pub use self::list::{Entry, Page};
 pub use self::object::{About, Condition, Found, Part, Written};
 pub use self::passing::{Digests, Outgoing, Passed, Passing, of_bytes};
@@ -65,10 +69,12 @@ const BUFFER: usize = 64 << 10;
 #[derive(Clone)]
 pub struct Wire {
     inner: Arc<Inner>,
+    /// The link that all calls go over.
+    lane: Option<Lane>,
 }
 
 struct Inner {
-    client: Client<HttpsConnector<HttpConnector>, Outgoing>,
+    client: Client<HttpsConnector<HttpConnector<Resolver>>, Outgoing>,
     endpoint: String,
     base: String,
     host: http::HeaderValue,
@@ -88,7 +94,7 @@ impl Wire {
     /// Prepares a client. No call is made.
     ///
     /// # Errors
-    /// When the endpoint is not a URL of http or https, or the certificates are not PEM.
+    /// When the endpoint is not a URL of http or https or may not be called, or the certificates are not PEM.
     pub fn connect(config: &StoreConfig) -> Result<Self, StoreError> {
         Self::with_patience(config, Patience::default())
     }
@@ -109,7 +115,8 @@ impl Wire {
         }
         let authority = uri.authority().ok_or_else(|| malformed("names no host"))?;
         let host = http::HeaderValue::from_str(authority.as_str()).map_err(|_| malformed("names no host"))?;
-        let mut http = HttpConnector::new();
+        config.reach.check_endpoint(base)?;
+        let mut http = HttpConnector::new_with_resolver(Resolver::new(&config.reach));
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_connect_timeout(Some(CONNECT));
@@ -139,13 +146,30 @@ impl Wire {
             settings,
             patience,
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { inner: Arc::new(inner), lane: None })
+    }
+
+    /// The same store, where every request and every byte of a body goes over a link with a limit.
+    #[must_use]
+    pub fn over(self, lane: Lane) -> Self {
+        Self { lane: Some(lane), ..self }
     }
 
     /// The URL it was made for.
     #[must_use]
     pub fn endpoint(&self) -> &str {
         &self.inner.endpoint
+    }
+
+    /// Whether a URL is that of the same store, as far as URLs tell.
+    #[must_use]
+    pub fn is_at(&self, endpoint: &str) -> bool {
+        let place = |url: &str| {
+            let uri: Uri = url.trim_end_matches('/').parse().ok()?;
+            let standard = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+            Some((uri.host()?.trim_end_matches('.').to_ascii_lowercase(), uri.port_u16().unwrap_or(standard)))
+        };
+        self.endpoint() == endpoint || place(self.endpoint()).is_some_and(|own| Some(own) == place(endpoint))
     }
 
     /// How long calls may take.

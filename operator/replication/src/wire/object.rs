@@ -264,6 +264,9 @@ impl Wire {
         if whole.len() as u64 != length {
             return Err(target.broke_off(&format!("{} of {length} bytes came", whole.len())));
         }
+        if let Some(lane) = &self.lane {
+            lane.bytes(length).await;
+        }
         Ok(whole)
     }
 
@@ -273,7 +276,8 @@ impl Wire {
     /// When it breaks off, or is not as long as it said.
     pub async fn digest(&self, bucket: &str, key: &str, found: Found) -> Result<Digests, StoreError> {
         let target = self.target(bucket, key);
-        let (body, passed) = Passing::new(found.body, found.length, true, self.silence(), None);
+        let (mut body, passed) = Passing::new(found.body, found.length, true, self.silence(), None);
+        self.lane.iter().for_each(|lane| body.goes_over(lane.clone()));
         let mut body = std::pin::pin!(Outgoing::Passing(Box::new(body)));
         while let Some(frame) = body.frame().await {
             frame.map_err(|e| target.broke_off(&chain(&e)))?;
@@ -284,7 +288,8 @@ impl Wire {
     /// Makes what is left of an object a body for another store.
     #[must_use]
     pub fn pass(&self, found: Found, with_md5: bool, pace: Option<Pace>) -> (Outgoing, Passed) {
-        let (passing, passed) = Passing::new(found.body, found.length, with_md5, self.silence(), pace);
+        let (mut passing, passed) = Passing::new(found.body, found.length, with_md5, self.silence(), pace);
+        self.lane.iter().for_each(|lane| passing.goes_over(lane.clone()));
         (Outgoing::Passing(Box::new(passing)), passed)
     }
 

@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use md5::{Digest as _, Md5};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::fair::{Lane, Turn};
 use crate::rate::Pace;
 
 /// What passed, seen from outside.
@@ -25,6 +26,8 @@ struct Seen {
     bytes: AtomicU64,
     /// The source broke the body off, not the destination.
     broken: AtomicBool,
+    /// We hold it back: a link has a limit.
+    held: AtomicBool,
     end: Mutex<Option<Digests>>,
 }
 
@@ -43,6 +46,7 @@ impl Passed {
         Self(Arc::new(Seen {
             bytes: AtomicU64::new(0),
             broken: AtomicBool::new(false),
+            held: AtomicBool::new(false),
             end: Mutex::new(None),
         }))
     }
@@ -61,6 +65,12 @@ impl Passed {
     #[must_use]
     pub fn is_broken(&self) -> bool {
         self.0.broken.load(Ordering::Relaxed)
+    }
+
+    /// Whether it waits for a link and not for a peer.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.0.held.load(Ordering::Relaxed)
     }
 
     /// Digests, once the body has ended as it should.
@@ -91,6 +101,9 @@ pub struct Passing {
     deadline: Pin<Box<Sleep>>,
     pace: Option<Pace>,
     pause: Option<Pin<Box<Sleep>>>,
+    lanes: Vec<Lane>,
+    /// What has to come before more is taken.
+    turns: Vec<Turn>,
     bytes: u64,
 }
 
@@ -117,9 +130,37 @@ impl Passing {
             deadline: Box::pin(sleep_until(Instant::now() + silence)),
             pace,
             pause: None,
+            lanes: Vec::new(),
+            turns: Vec::new(),
             bytes: 0,
         };
         (passing, seen)
+    }
+
+    /// All of it goes over this link too.
+    pub(super) fn goes_over(&mut self, lane: Lane) {
+        self.lanes.push(lane);
+    }
+
+    /// Whether neither a limit of its own nor a link holds it back.
+    fn may_go_on(&mut self, cx: &mut Context<'_>) -> bool {
+        let was_held = self.pause.is_some() || !self.turns.is_empty();
+        if self.pause.as_mut().is_some_and(|pause| pause.as_mut().poll(cx).is_pending()) {
+            return false;
+        }
+        self.pause = None;
+        while let Some(turn) = self.turns.last_mut() {
+            if Pin::new(turn).poll(cx).is_pending() {
+                return false;
+            }
+            self.turns.pop();
+        }
+        if was_held {
+            // While it was held back by us, the source was not silent.
+            self.deadline.as_mut().reset(Instant::now() + self.silence);
+            self.seen.0.held.store(false, Ordering::Relaxed);
+        }
+        true
     }
 
     fn broke(&self, why: &str) -> std::io::Error {
@@ -140,8 +181,12 @@ impl Passing {
         self.deadline.as_mut().reset(Instant::now() + self.silence);
         if let Some(wait) = self.pace.as_ref().and_then(|pace| pace.charge(data.len() as u64)) {
             self.pause = Some(Box::pin(tokio::time::sleep(wait)));
-            // While it is held back by us, the source is not silent.
-            self.deadline.as_mut().reset(Instant::now() + self.silence + wait);
+        }
+        let length = data.len() as u64;
+        self.turns.extend(self.lanes.iter().filter_map(|lane| lane.passed(length)));
+        // After the last byte nobody may ask again, and only the destination is waited for.
+        if self.bytes < self.announced && (self.pause.is_some() || !self.turns.is_empty()) {
+            self.seen.0.held.store(true, Ordering::Relaxed);
         }
         if self.bytes == self.announced {
             let digests = Digests {
@@ -167,11 +212,8 @@ impl Passing {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
-        if let Some(pause) = &mut self.pause {
-            if pause.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            self.pause = None;
+        if !self.may_go_on(cx) {
+            return Poll::Pending;
         }
         loop {
             match Pin::new(&mut self.body).poll_frame(cx) {

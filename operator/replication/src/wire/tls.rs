@@ -6,12 +6,13 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 
+use crate::reach::Resolver;
 use crate::{StoreConfig, StoreError};
 
 pub(super) fn connector(
     config: &StoreConfig,
-    http: HttpConnector,
-) -> Result<HttpsConnector<HttpConnector>, StoreError> {
+    http: HttpConnector<Resolver>,
+) -> Result<HttpsConnector<HttpConnector<Resolver>>, StoreError> {
     let wrong = |detail: String| StoreError::Other {
         what: format!("certificates to trust for {}", config.endpoint),
         detail,

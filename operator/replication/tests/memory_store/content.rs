@@ -51,6 +51,9 @@ impl Content {
         let end = offset.saturating_add(length).min(self.size);
         let (mut at, mut pieces) = (0, Vec::new());
         for piece in self.pieces.iter() {
+            if at >= end {
+                break;
+            }
             let (from, to) = (offset.max(at), end.min(at + piece.len()));
             if from < to {
                 pieces.push(piece.slice(from - at..to - at));

@@ -37,6 +37,8 @@ pub enum Fault {
     Full(u16),
     /// Refused: the credentials have expired.
     ExpiredToken,
+    /// Refused: whoever asks may not do this.
+    Denied,
     /// 200, and in the body an error; nothing was done. So S3 answers to a completion that failed late.
     ErrorInside200,
 }

@@ -73,6 +73,16 @@ pub enum Order {
     Backwards,
 }
 
+/// What a body takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Memory {
+    /// As much as it is long.
+    #[default]
+    OfEach,
+    /// What repeats in it, page by page, once.
+    Shared,
+}
+
 /// What kind of store it is.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -97,6 +107,7 @@ pub struct Options {
     pub min_part_size: usize,
     /// How far the clock is off.
     pub clock_offset: SignedDuration,
+    pub memory: Memory,
     /// Whether the order in which things became current is kept.
     pub history: bool,
 }
@@ -116,6 +127,7 @@ impl Default for Options {
             order: Order::Keys,
             min_part_size: 5 << 20,
             clock_offset: SignedDuration::ZERO,
+            memory: Memory::OfEach,
             history: false,
         }
     }

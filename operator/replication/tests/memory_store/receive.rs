@@ -7,7 +7,11 @@ use hyper::body::Incoming;
 
 use super::answer::{Cut, Failure};
 use super::content::{Content, flipped};
-use super::digest::{Digester, Digests, ETags};
+use super::digest::{Digester, Digests};
+use super::{Memory, Options};
+
+/// Bytes of a page.
+const PAGE: usize = 1 << 20;
 
 /// A body that is here.
 pub(super) struct Received {
@@ -23,11 +27,12 @@ pub(super) struct Received {
 pub(super) async fn receive(
     mut body: Incoming,
     headers: &HeaderMap,
-    etags: ETags,
+    options: &Options,
     flip: Option<usize>,
 ) -> Result<Received, Cut> {
     let mut pieces = Vec::new();
-    let mut digester = Digester::new(etags, headers);
+    let mut pages = (options.memory == Memory::Shared).then(Pages::default);
+    let mut digester = Digester::new(options.etags, headers);
     let mut chunked = is_chunked(headers).then(Chunked::default);
     let (mut at, mut malformed) = (0, false);
     let mut keep = |mut piece: Bytes| {
@@ -36,7 +41,10 @@ pub(super) async fn receive(
         }
         at += piece.len();
         digester.update(&piece);
-        pieces.push(piece);
+        match &mut pages {
+            None => pieces.push(piece),
+            Some(pages) => pages.add(piece),
+        }
     };
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| Cut)?.into_data() else { continue };
@@ -46,8 +54,41 @@ pub(super) async fn receive(
         }
     }
     malformed |= chunked.as_ref().is_some_and(|chunked| !chunked.ended());
+    pieces.extend(pages.into_iter().flat_map(Pages::end));
     let trailers = chunked.map(|chunked| chunked.trailers).unwrap_or_default();
     Ok(Received { content: Content::new(pieces), digests: digester.finish(), trailers, malformed })
+}
+
+/// A body in pages of one size; one that is like the page before is the same memory.
+#[derive(Default)]
+struct Pages {
+    done: Vec<Bytes>,
+    page: BytesMut,
+}
+
+impl Pages {
+    fn add(&mut self, mut piece: Bytes) {
+        while !piece.is_empty() {
+            let room = PAGE - self.page.len();
+            self.page.extend_from_slice(&piece.split_to(piece.len().min(room)));
+            if self.page.len() < PAGE {
+                return;
+            }
+            match self.done.last() {
+                Some(last) if *last == self.page => {
+                    let last = last.clone();
+                    self.page.clear();
+                    self.done.push(last);
+                }
+                _ => self.done.push(self.page.split().freeze()),
+            }
+        }
+    }
+
+    fn end(mut self) -> Vec<Bytes> {
+        self.done.extend(Some(self.page.freeze()).filter(|rest| !rest.is_empty()));
+        self.done
+    }
 }
 
 impl Received {

@@ -87,6 +87,9 @@ const UNKNOWN: [&str; 21] = [
     "website",
 ];
 
+/// Bytes of a key.
+const LONGEST: usize = 1024;
+
 /// A request without its body.
 pub(super) struct Request {
     pub(super) operation: Operation,
@@ -105,10 +108,14 @@ impl Request {
             Some(query) => pairs(query)?,
             None => Vec::new(),
         };
+        let key = decoded(key)?;
+        if key.len() > LONGEST {
+            return Err(Failure::new(400, "KeyTooLongError", "Your key is too long"));
+        }
         let mut request = Self {
             operation: Operation::Other,
             bucket: decoded(bucket)?,
-            key: decoded(key)?,
+            key,
             headers: parts.headers,
             query,
         };

@@ -76,7 +76,7 @@ async fn answer(store: Arc<Shared>, request: http::Request<Incoming>) -> Result<
     let received = if body.is_end_stream() {
         empty(&store)
     } else {
-        receive(body, &request.headers, store.options.etags, flip).await?
+        receive(body, &request.headers, &store.options, flip).await?
     };
     let done = match &fault {
         Some(Fault::HalfOpen) => std::future::pending().await,
@@ -113,6 +113,7 @@ fn refusal(fault: &Fault, operation: Operation) -> Option<Failure> {
             Some(Failure::new(*status, "QuotaExceeded", "There is no space left."))
         }
         Fault::ExpiredToken => Some(expired()),
+        Fault::Denied => Some(Failure::new(403, "AccessDenied", "Access Denied")),
         _ => None,
     }
 }

@@ -1,10 +1,14 @@
 //! BucketReplication: keeps departments' buckets in step at the centres that this operator serves. Runs are tasks beside
-//! the controller; a pass starts them, stops them, and tells how they go.
+//! the controller; a pass starts them, stops them, and tells how they go. Large ones are made by the pods of a Job.
 
 mod act;
+mod hints;
+mod jobs;
+mod links;
 mod observe;
 mod runs;
 mod work;
+mod worker_job;
 
 use std::sync::Arc;
 
@@ -13,6 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::runtime::Controller;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::{Api, Resource, ResourceExt};
+use tokio::sync::Notify;
 use tripod_crds::bucket_replication::TargetStanding;
 use tripod_crds::{BucketReplication, BucketReplicationStatus};
 use tripod_domain::bucket_replication::{self as domain, Figures, Observed};
@@ -21,6 +26,8 @@ use tripod_domain::duration;
 use crate::context::{Ctx, Error};
 use crate::telemetry::metrics::Standings;
 
+pub use self::jobs::JobArguments;
+pub use self::links::Links;
 pub use self::runs::RunsOfAll;
 use self::runs::{Key, key};
 
@@ -29,9 +36,15 @@ pub async fn run(ctx: Arc<Ctx>) {
     let (known, writer) = reflector::store();
     let stream = super::watched(Api::<BucketReplication>::all(ctx.client.clone()), writer);
     let (all, runs) = (known.clone(), ctx.runs.clone());
+    let changed = Arc::new(Notify::new());
+    let swept = changed.clone();
     // What is gone, or about other buckets now, runs no longer.
-    let stream = stream.inspect(move |_| runs.keep_only(|key| is_meant(&all, key)));
-    let controller = Controller::for_stream(stream, known.clone());
+    let stream = stream.inspect(move |_| {
+        runs.keep_only(|key| is_meant(&all, key));
+        swept.notify_one();
+    });
+    let controller = Controller::for_stream(stream, known.clone()).reconcile_on(ctx.runs.open().boxed());
+    let sweep = jobs::sweep(ctx.clone(), known.clone(), changed);
     let pass = move |object, ctx: Arc<Ctx>| {
         let (known, runs) = (known.clone(), ctx.runs.clone());
         async move {
@@ -41,8 +54,13 @@ pub async fn run(ctx: Arc<Ctx>) {
             again
         }
     };
-    super::drive("BucketReplication", controller, super::FEW, ctx.clone(), pass).await;
-    // Whoever leads next makes the same runs.
+    tokio::select! {
+        () = super::drive("BucketReplication", controller, super::FEW, ctx.clone(), pass) => {}
+        () = sweep => {}
+        () = links::keep(&ctx) => {}
+    }
+    ctx.runs.close();
+    // Whoever leads next makes the same runs, and goes on with the Jobs that are there.
     ctx.runs.keep_only(|_| false);
 }
 
@@ -54,7 +72,7 @@ fn is_meant(all: &Store<BucketReplication>, of: &Key) -> bool {
 async fn reconcile(object: Arc<BucketReplication>, ctx: Arc<Ctx>) -> Result<SignedDuration, Error> {
     let seen = observe::observe(&ctx, &object).await?;
     let plan = domain::decide(&seen, Timestamp::now());
-    act::act(&ctx, &object, &plan);
+    act::act(&ctx, &object, &plan).await;
     let status = domain::status(&seen, &plan, Timestamp::now());
     measure(&ctx, &seen, &status);
     for news in domain::news(object.status.as_ref(), &status) {

@@ -4,6 +4,7 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use tripod_crds::{BucketReplication, Centre};
 use tripod_domain::bucket_replication::{Known, Observed};
+use tripod_domain::link;
 use tripod_replication::engine::Filter;
 
 use super::runs::key;
@@ -14,6 +15,7 @@ pub(super) async fn observe(ctx: &Ctx, object: &BucketReplication) -> Result<Obs
     let known = |centre: &Centre| Known {
         served_here: centre.is_served_by(&ctx.centre),
         kept: vec![centre.spec.store.bucket.clone(), centre.spec.store.replica_bucket()],
+        links: link::check(&centre.spec.links),
     };
     let filter = &object.spec.filter;
     let served = |name: &str| centres.iter().any(|c| c.name_any() == name && c.is_served_by(&ctx.centre));

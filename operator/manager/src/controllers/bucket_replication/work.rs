@@ -2,23 +2,26 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use kube::ResourceExt;
 use sha2::{Digest, Sha256};
 use tripod_crds::bucket_replication::{DeletePolicy, Target};
 use tripod_crds::{BucketReplication, Centre};
 use tripod_domain::bucket_replication::{REPLICA_TAG, Refusal, bucket, bytes, source};
+use tripod_domain::bucket_replication_jobs::Way;
 use tripod_replication::engine::{self, Deletes, Filter, Options, Place, Report, Side};
 use tripod_replication::rate::Pace;
 use tripod_replication::wire::Wire;
 use tripod_replication::{Store, StoreConfig, StoreError};
 
+use super::jobs;
 use super::runs::Turn;
 use crate::context::Ctx;
 use crate::stores::{SYSTEM_TAG, StoreAccess, Stores};
 use crate::vault::layout;
 
 /// Objects of a run that are under way at once: the operator has little memory.
-const UNDER_WAY: usize = 128;
+pub(super) const UNDER_WAY: usize = 128;
 /// Replicas of replicas that are followed.
 const CHAIN: usize = 8;
 
@@ -36,7 +39,7 @@ pub(super) async fn run(
     Stores::owned_by_tags(&tags, &from.bucket, &system).map_err(|e| from.failed("Source", &e))?;
     refuse_a_ring(ctx, &tags, &to).await?;
     let name = source(spec);
-    let (reading, writing) = (wire(&from)?, wire(&to)?);
+    let (reading, writing) = over_the_link(ctx, &from, &to, &system, (wire(&from)?, wire(&to)?))?;
     prepare(&to, &writing, &system, &name, spec.adopt).await?;
 
     let of = hex::encode(Sha256::digest(format!("{name} to {}", to.name())));
@@ -45,18 +48,67 @@ pub(super) async fn run(
         bucket: to.centre.spec.store.bucket.clone(),
         prefix: layout::replication(&system, &object.name_any(), &target.centre, &of[..10]),
     };
-    let (source, destination) = (Side::new(reading, &from.bucket, ""), Side::new(writing, &to.bucket, ""));
     let options = options(object).map_err(|message| Refusal { reason: "Invalid".to_owned(), message })?;
-    let _turn = turn.wait().await;
-    let done = engine::replicate(&source, &destination, place, &options, &turn.counters).await;
-    done.map_err(|error| explain(&from, &to, error))
+    let pair = Pair {
+        source: Side::new(reading, &from.bucket, ""),
+        destination: Side::new(writing, &to.bucket, ""),
+        place,
+        options,
+        from,
+        to,
+    };
+    let mut permit = turn.wait().await;
+    if let Some(keys) = &turn.keys {
+        let Pair { source, destination, place, options, .. } = &pair;
+        let done = engine::touch(source, destination, place.clone(), options, keys, &turn.counters).await;
+        return done.map_err(|error| pair.explain(error));
+    }
+    let way = jobs::way(ctx, &pair).await.map_err(|error| pair.explain(error))?;
+    if way == Way::Job {
+        // What others do keeps nobody waiting.
+        drop(permit.take());
+        if let Some(report) = jobs::run(ctx, object, target, &pair, &turn).await? {
+            return Ok(report);
+        }
+        permit = turn.wait().await;
+    }
+    // What workers have begun is closed: what they did counts.
+    if pair.close().await? {
+        jobs::remove(ctx, object, &target.centre, |_| true).await?;
+    }
+    let Pair { source, destination, place, options, .. } = &pair;
+    let done = engine::replicate(source, destination, place.clone(), options, &turn.counters).await;
+    drop(permit);
+    done.map_err(|error| pair.explain(error))
+}
+
+/// Both sides of a run, opened.
+pub(super) struct Pair {
+    pub(super) source: Side,
+    pub(super) destination: Side,
+    pub(super) place: Place,
+    pub(super) options: Options,
+    pub(super) from: End,
+    pub(super) to: End,
+}
+
+impl Pair {
+    /// Closes what workers have begun here; whether there was anything.
+    async fn close(&self) -> Result<bool, Refusal> {
+        let closed = engine::shards::close(&self.source, &self.destination, &self.place).await;
+        closed.map_err(|error| self.explain(error))
+    }
+
+    pub(super) fn explain(&self, error: StoreError) -> Refusal {
+        explain(&self.from, &self.to, error)
+    }
 }
 
 /// A bucket at a centre, and the way to it.
-struct End {
-    centre: Centre,
-    bucket: String,
-    config: StoreConfig,
+pub(super) struct End {
+    pub(super) centre: Centre,
+    pub(super) bucket: String,
+    pub(super) config: StoreConfig,
     store: Store,
 }
 
@@ -85,6 +137,7 @@ impl End {
             StoreAccess::Foreign(_) => "NotOwned",
             StoreAccess::Store(StoreError::NoSuchBucket { .. }) => "Missing",
             StoreAccess::Store(StoreError::Denied { .. }) => "Denied",
+            StoreAccess::Store(StoreError::OutOfReach { .. }) => "Refused",
             StoreAccess::Store(error) if error.is_transient() => "Unreachable",
             _ => "Wrong",
         };
@@ -95,6 +148,25 @@ impl End {
 fn wire(end: &End) -> Result<Wire, Refusal> {
     Wire::connect(&end.config)
         .map_err(|error| Refusal { reason: "StoreUnavailable".to_owned(), message: error.to_string() })
+}
+
+/// The side that is not here lies behind the link between both centres, which departments share.
+fn over_the_link(
+    ctx: &Ctx,
+    from: &End,
+    to: &End,
+    system: &str,
+    (reading, writing): (Wire, Wire),
+) -> Result<(Wire, Wire), Refusal> {
+    let link = ctx.links.between(&from.centre.name_any(), &to.centre, Timestamp::now());
+    let link = link.map_err(|message| Refusal { reason: "LinkInvalid".to_owned(), message })?;
+    let department = ctx.tenancy.read().department_of(system).map(str::to_owned);
+    let lane = link.lane(department.as_deref().unwrap_or(system));
+    Ok(if from.centre.name_any() == ctx.centre {
+        (reading, writing.over(lane))
+    } else {
+        (reading.over(lane), writing)
+    })
 }
 
 /// A replica of the target can't be its source: what is deleted or damaged in one would go round for ever.
@@ -162,6 +234,7 @@ fn options(object: &BucketReplication) -> Result<Options, String> {
     let mut filter = Filter::globs(&spec.filter.include, &spec.filter.exclude)?;
     filter.smallest = spec.filter.min_size.as_ref().map(bytes).transpose()?;
     filter.largest = spec.filter.max_size.as_ref().map(bytes).transpose()?;
+    filter.tags.clone_from(&spec.filter.tags);
     Ok(Options {
         deletes: match spec.deletes.policy {
             DeletePolicy::Ignore => Deletes::Ignore,
@@ -178,12 +251,13 @@ fn options(object: &BucketReplication) -> Result<Options, String> {
 
 /// What the engine could not do, by who is to blame.
 fn explain(from: &End, to: &End, error: StoreError) -> Refusal {
-    if matches!(&error, StoreError::Other { detail, .. } if detail.starts_with("is not empty")) {
+    if matches!(error, StoreError::NotEmpty { .. }) {
         return Refusal { reason: "TargetNotEmpty".to_owned(), message: format!("{}: {error}", to.name()) };
     }
     let at = match &error {
         StoreError::Unreachable { endpoint, .. }
         | StoreError::Denied { endpoint, .. }
+        | StoreError::OutOfReach { endpoint, .. }
         | StoreError::Unsupported { endpoint, .. }
         | StoreError::NoSuchBucket { endpoint, .. } => endpoint.as_str(),
         _ => "",

@@ -74,6 +74,7 @@ fn failed(centre: &Centre, error: &StoreAccess) -> Outcome {
         StoreAccess::Store(StoreError::Unreachable { .. }) => {
             ("StoreUnreachable", Some("spec.store.endpoint"))
         }
+        StoreAccess::Store(StoreError::OutOfReach { .. }) => ("EndpointRefused", Some("spec.store.endpoint")),
         StoreAccess::Store(StoreError::Denied { .. }) => {
             ("AccessDenied", Some("spec.store.credentialsSecretRef"))
         }
