@@ -116,6 +116,7 @@ async fn replicate(arguments: ReplicateArguments) -> anyhow::Result<ExitCode> {
         at_once: how.at_once.into(),
         pace: how.bandwidth.map(Pace::new),
         requests: how.requests.map(Pace::new),
+        ..Options::default()
     };
     let counters = Arc::new(Counters::default());
     let shown = progress::show(counters.clone());

@@ -135,6 +135,18 @@ impl Filter {
     }
 }
 
+/// What stores are known not to have, so that the way around it is taken from the start and not found anew in each run. What is
+/// not known is found out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lacking {
+    /// The destination refuses every condition of a write.
+    pub conditions: bool,
+    /// The source does not give parts by number.
+    pub parts: bool,
+    /// The destination keeps no tags. They are sent all the same, and counted as lost.
+    pub tags: bool,
+}
+
 /// How it is done.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -149,6 +161,7 @@ pub struct Options {
     pub pace: Option<Pace>,
     /// Requests a second.
     pub requests: Option<Pace>,
+    pub lacking: Lacking,
 }
 
 impl Default for Options {
@@ -160,6 +173,7 @@ impl Default for Options {
             at_once: 512,
             pace: None,
             requests: None,
+            lacking: Lacking::default(),
         }
     }
 }

@@ -72,7 +72,7 @@ pub async fn replicate(
         pace: options.pace.clone(),
         requests: options.requests.clone(),
         losses: Losses::default(),
-        knows: Knows::default(),
+        knows: Knows::but(options.lacking),
         doubts: Doubts::default(),
         asked: Asked::of(&options.filter),
     });

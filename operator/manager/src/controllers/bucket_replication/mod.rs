@@ -2,6 +2,7 @@
 //! the controller; a pass starts them, stops them, and tells how they go.
 
 mod act;
+mod findings;
 mod observe;
 mod runs;
 mod work;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use kube::ResourceExt;
 use sha2::{Digest, Sha256};
 use tripod_crds::bucket_replication::{DeletePolicy, Target};
@@ -12,6 +13,7 @@ use tripod_replication::rate::Pace;
 use tripod_replication::wire::Wire;
 use tripod_replication::{Store, StoreConfig, StoreError};
 
+use super::findings::lacking;
 use super::runs::Turn;
 use crate::context::Ctx;
 use crate::stores::{SYSTEM_TAG, StoreAccess, Stores};
@@ -46,7 +48,8 @@ pub(super) async fn run(
         prefix: layout::replication(&system, &object.name_any(), &target.centre, &of[..10]),
     };
     let (source, destination) = (Side::new(reading, &from.bucket, ""), Side::new(writing, &to.bucket, ""));
-    let options = options(object).map_err(|message| Refusal { reason: "Invalid".to_owned(), message })?;
+    let mut options = options(object).map_err(|message| Refusal { reason: "Invalid".to_owned(), message })?;
+    options.lacking = lacking(&from.centre, &to.centre, Timestamp::now());
     let _turn = turn.wait().await;
     let done = engine::replicate(&source, &destination, place, &options, &turn.counters).await;
     done.map_err(|error| explain(&from, &to, error))
@@ -174,6 +177,7 @@ fn options(object: &BucketReplication) -> Result<Options, String> {
         at_once: UNDER_WAY,
         pace: spec.bandwidth.as_ref().map(bytes).transpose()?.map(Pace::new),
         requests: spec.requests_per_second.map(|most| Pace::new(most.into())),
+        ..Options::default()
     })
 }
 
