@@ -5,8 +5,8 @@ use std::collections::hash_map::RandomState;
 use std::fmt::Write as _;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -27,6 +27,8 @@ use crate::operator::told_to_stop;
 
 /// Times the whole folder is listed.
 const LISTINGS: u64 = 16;
+/// A call that takes longer is shown as this: an hour, in microseconds.
+const LONGEST: u64 = 3_600_000_000;
 /// Objects that are cleared away at once, and times that it is tried.
 const CLEARED: usize = 32;
 const ATTEMPTS: u32 = 5;
@@ -177,26 +179,26 @@ impl Bench {
         let most = if kind == Kind::List { LISTINGS } else { self.objects };
         let next = Arc::new(AtomicU64::new(0));
         let mut workers = JoinSet::new();
+        let tally = Arc::new(Mutex::new(Tally::new()?));
         for _ in 0..most.min(self.at_once.into()) {
-            let (bench, next, mut tally) = (self.clone(), next.clone(), Tally::new()?);
+            let (bench, next, tally) = (self.clone(), next.clone(), tally.clone());
             workers.spawn(async move {
                 loop {
                     let n = next.fetch_add(1, Ordering::Relaxed);
                     if n >= most || bench.stopped.load(Ordering::Relaxed) {
-                        return tally;
+                        return;
                     }
-                    bench.one(kind, n, &mut tally).await;
+                    bench.one(kind, n, &tally).await;
                 }
             });
         }
-        let mut all = Tally::new()?;
-        while let Some(tally) = workers.join_next().await {
-            all.add(tally?)?;
+        while let Some(ended) = workers.join_next().await {
+            ended?;
         }
-        Ok(all)
+        Arc::into_inner(tally).and_then(|tally| tally.into_inner().ok()).context("a call never ended")
     }
 
-    async fn one(&self, kind: Kind, n: u64, tally: &mut Tally) {
+    async fn one(&self, kind: Kind, n: u64, tally: &Mutex<Tally>) {
         if kind == Kind::List {
             return self.list(tally).await;
         }
@@ -208,7 +210,7 @@ impl Bench {
             Kind::Head => self.head(&key).await,
             _ => self.side.wire.delete(&self.side.bucket, &key).await.map(|()| 0),
         };
-        tally.count(begun.elapsed(), done.map(|bytes| (1, bytes)));
+        lock(tally).count(begun.elapsed(), done.map(|bytes| (1, bytes)));
     }
 
     /// A piece of the content for each object.
@@ -247,14 +249,14 @@ impl Bench {
     }
 
     /// The whole folder, page by page; each is a call.
-    async fn list(&self, tally: &mut Tally) {
+    async fn list(&self, tally: &Mutex<Tally>) {
         let at = &self.side;
         let (mut after, mut token): (Option<String>, Option<String>) = (None, None);
         while !self.stopped.load(Ordering::Relaxed) {
             let begun = Instant::now();
             let page = at.wire.list(&at.bucket, &self.folder, after.as_deref(), token.as_deref()).await;
             let entries = page.as_ref().map(|page| (page.entries.len() as u64, 0)).map_err(Clone::clone);
-            tally.count(begun.elapsed(), entries);
+            lock(tally).count(begun.elapsed(), entries);
             let Ok(page) = page else { return };
             if !page.truncated || page.entries.is_empty() {
                 return;
@@ -294,6 +296,10 @@ impl Bench {
     }
 }
 
+fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
+    tally.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn at_first(side: &Side) -> Duration {
     side.wire.patience().pause
 }
@@ -315,7 +321,8 @@ fn noise(length: usize, seed: u64) -> Bytes {
 
 impl Tally {
     fn new() -> anyhow::Result<Self> {
-        let latencies = Histogram::new(3)?;
+        // One that grows by itself does not grow where it saturates.
+        let latencies = Histogram::new_with_max(LONGEST, 3)?;
         Ok(Self { latencies, errors: 0, objects: 0, bytes: 0, first_error: None })
     }
 
@@ -332,15 +339,6 @@ impl Tally {
                 self.first_error.get_or_insert_with(|| error.to_string());
             }
         }
-    }
-
-    fn add(&mut self, other: Self) -> anyhow::Result<()> {
-        self.latencies.add(&other.latencies)?;
-        self.errors += other.errors;
-        self.objects += other.objects;
-        self.bytes += other.bytes;
-        self.first_error = self.first_error.take().or(other.first_error);
-        Ok(())
     }
 
     fn figures(&self, kind: Kind, took: Duration) -> Figures {
@@ -398,23 +396,17 @@ fn table(all: &[Figures]) -> String {
 mod tests {
     use super::*;
 
-    fn tally(milliseconds: std::ops::RangeInclusive<u64>) -> Tally {
-        let mut tally = Tally::new().unwrap();
-        for took in milliseconds {
-            tally.count(Duration::from_millis(took), Ok((1, 1024)));
-        }
-        tally
-    }
-
     #[test]
-    fn figures_are_those_of_all_workers() {
-        let mut all = tally(1..=500);
-        let mut other = tally(501..=1000);
-        let failed = |n| StoreError::Unreachable { endpoint: "s".into(), detail: format!("error {n}") };
-        for n in 0..3 {
-            other.count(Duration::from_mins(1), Err(failed(n)));
+    fn figures_are_those_of_the_calls() {
+        let mut all = Tally::new().unwrap();
+        for took in 1..=1000 {
+            all.count(Duration::from_millis(took), Ok((1, 1024)));
         }
-        all.add(other).unwrap();
+        for n in 0..3 {
+            let detail = format!("error {n}");
+            let failed = StoreError::Unreachable { endpoint: "s".into(), detail };
+            all.count(Duration::from_mins(1), Err(failed));
+        }
         let figures = all.figures(Kind::Get, Duration::from_secs(10));
         assert_eq!((figures.call, figures.count, figures.errors), ("GET", 1003, 3));
         let near =
@@ -427,6 +419,17 @@ mod tests {
         near(figures.max_milliseconds, 1000.0);
         let shown = table(&[figures]);
         assert!(shown.contains("error 0") && shown.contains("100.0 KiB"), "{shown}");
+    }
+
+    #[test]
+    fn a_call_that_never_seems_to_end_has_a_place() {
+        let mut tally = Tally::new().unwrap();
+        for took in [Duration::ZERO, Duration::from_hours(30)] {
+            tally.count(took, Ok((1, 0)));
+        }
+        let figures = tally.figures(Kind::Put, Duration::from_hours(30));
+        assert_eq!(figures.count, 2);
+        assert!(figures.p50_milliseconds < 0.01 && figures.max_milliseconds > 3_599_000.0, "{figures:?}");
     }
 
     #[test]
