@@ -40,7 +40,7 @@ mod tests {
         "2026-01-01T12:00:00Z".parse().unwrap()
     }
 
-    fn centre(checked_at: &str, findings: Value) -> Centre {
+    fn centre(checked_at: &str, findings: &Value) -> Centre {
         let spec: CentreSpec = serde_json::from_value(json!({"role": "Remote", "city": "west", "store": {
             "endpoint": "https://s", "region": "r", "bucket": "vault", "credentialsSecretRef": {"name": "store"}}}))
         .unwrap();
@@ -61,7 +61,7 @@ mod tests {
         let just_now = "2026-01-01T11:55:00Z";
         let none = centre(
             just_now,
-            json!({"conditionalWrites": "Absent", "conditionalOverwrites": "Absent",
+            &json!({"conditionalWrites": "Absent", "conditionalOverwrites": "Absent",
             "partReads": "Refuted", "tags": "Absent"}),
         );
         let all = Lacking { conditions: true, parts: true, tags: true };
@@ -69,22 +69,22 @@ mod tests {
         // Each side is asked for its own.
         let proven = centre(
             just_now,
-            json!({"conditionalOverwrites": "Proven", "partReads": "Proven", "tags": "Proven"}),
+            &json!({"conditionalOverwrites": "Proven", "partReads": "Proven", "tags": "Proven"}),
         );
         assert_eq!(lacking(&none, &proven, now()), Lacking { parts: true, ..Lacking::default() });
         assert_eq!(lacking(&proven, &none, now()), Lacking { parts: false, ..all });
         // Unknown, or wrong, is not missing.
         let odd = centre(
             just_now,
-            json!({"conditionalWrites": "Refuted", "conditionalOverwrites": "Refuted", "tags": "Refuted"}),
+            &json!({"conditionalWrites": "Refuted", "conditionalOverwrites": "Refuted", "tags": "Refuted"}),
         );
         let half =
-            centre(just_now, json!({"conditionalWrites": "Absent", "conditionalOverwrites": "Unknown"}));
+            centre(just_now, &json!({"conditionalWrites": "Absent", "conditionalOverwrites": "Unknown"}));
         for centre in [&odd, &half] {
             assert_eq!(lacking(centre, centre, now()), Lacking::default());
         }
         // What was found long ago, or of another store.
-        let old = Centre { status: centre("2026-01-01T11:40:00Z", json!({})).status, ..none.clone() };
+        let old = Centre { status: centre("2026-01-01T11:40:00Z", &json!({})).status, ..none.clone() };
         let mut changed = none.clone();
         changed.metadata.generation = Some(2);
         let mut never = none;
