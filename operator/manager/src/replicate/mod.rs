@@ -1,5 +1,7 @@
-//! `replicate`, `plan`, `verify`, `ls`: the engine for people, without any Kubernetes.
+//! `replicate`, `plan`, `verify`, `ls`, `bench`: the engine for people, without any Kubernetes.
 
+mod arguments;
+mod bench;
 mod location;
 pub mod order;
 mod progress;
@@ -13,7 +15,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use anyhow::Context as _;
-use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tripod_replication::engine::{
@@ -21,204 +22,12 @@ use tripod_replication::engine::{
 };
 use tripod_replication::rate::Pace;
 
-use self::location::{Access, Location};
+use self::arguments::{
+    FilterArguments, LsArguments, Output, PlanArguments, ReplicateArguments, Sides, VerifyArguments,
+};
+use self::location::Access;
 
-/// Shown below the help of every command.
-const EXIT_CODES: &str = "\
-Exit codes: 0 the destination is whole; 1 it could not be done at all; 2 wrong usage;
-3 some objects could not be copied or are not as they should be; 4 more would have been deleted than is allowed.
-
-Credentials, region and endpoint: options, then the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
-AWS_SESSION_TOKEN, AWS_REGION, AWS_ENDPOINT_URL_S3, AWS_CA_BUNDLE, AWS_PROFILE), then ~/.aws. For one side only:
-TRIPOD_SOURCE_ACCESS_KEY_ID, TRIPOD_TARGET_SECRET_ACCESS_KEY and so on.";
-
-/// S3 to S3.
-#[derive(Subcommand)]
-pub enum Replication {
-    /// Make one bucket, or a folder of it, like another.
-    #[command(after_help = EXIT_CODES)]
-    Replicate(ReplicateArguments),
-    /// Say what `replicate` would do, and do nothing.
-    #[command(after_help = EXIT_CODES)]
-    Plan(PlanArguments),
-    /// Compare both sides and what is on record of them.
-    #[command(after_help = EXIT_CODES)]
-    Verify(VerifyArguments),
-    /// List objects in the order of their keys.
-    #[command(after_help = EXIT_CODES)]
-    Ls(LsArguments),
-    /// Work on a large run beside others (run by the operator as a Job).
-    #[command(hide = true)]
-    ReplicateWorker(worker::WorkerArguments),
-}
-
-/// Both sides.
-#[derive(Args)]
-struct Sides {
-    /// Where objects come from: s3://bucket/prefix/
-    source: Location,
-    /// Where they go to: s3://bucket/prefix/
-    target: Location,
-    /// URL of the source's store, for instance https://s3.example
-    #[arg(long, value_name = "URL")]
-    source_endpoint: Option<String>,
-    /// URL of the target's store.
-    #[arg(long, value_name = "URL")]
-    target_endpoint: Option<String>,
-    /// Profile of ~/.aws for the source.
-    #[arg(long, value_name = "NAME")]
-    source_profile: Option<String>,
-    /// Profile of ~/.aws for the target.
-    #[arg(long, value_name = "NAME")]
-    target_profile: Option<String>,
-    #[arg(long, value_name = "NAME")]
-    source_region: Option<String>,
-    #[arg(long, value_name = "NAME")]
-    target_region: Option<String>,
-    /// PEM certificates to trust beside the machine's own.
-    #[arg(long, value_name = "FILE")]
-    source_ca_file: Option<PathBuf>,
-    #[arg(long, value_name = "FILE")]
-    target_ca_file: Option<PathBuf>,
-    /// The source's store lists objects in no order: listings are sorted on this machine's disk first.
-    #[arg(long)]
-    source_unsorted: bool,
-    /// The target's store does.
-    #[arg(long)]
-    target_unsorted: bool,
-    /// Where it is recorded what was copied. Without it a folder below $XDG_STATE_HOME or ~/.local/state.
-    #[arg(long, value_name = "FOLDER")]
-    manifest: Option<PathBuf>,
-    /// Keep no record: both sides are compared by size and ETag alone, and deletions are not recognised.
-    #[arg(long, conflicts_with = "manifest")]
-    no_manifest: bool,
-    #[command(flatten)]
-    filter: FilterArguments,
-    /// How results are written.
-    #[arg(short, long, value_enum, default_value = "text")]
-    output: Output,
-}
-
-#[derive(Args)]
-struct FilterArguments {
-    /// Only keys that match, for instance 'reports/**/*.pdf'; can be repeated.
-    #[arg(long, value_name = "GLOB")]
-    include: Vec<String>,
-    /// No keys that match; can be repeated.
-    #[arg(long, value_name = "GLOB")]
-    exclude: Vec<String>,
-    /// Only objects of at least so many bytes.
-    #[arg(long, value_name = "BYTES", value_parser = bytes)]
-    min_size: Option<u64>,
-    /// Only objects of at most so many bytes.
-    #[arg(long, value_name = "BYTES", value_parser = bytes)]
-    max_size: Option<u64>,
-    /// Only objects with this tag, for instance keep=yes; with all of them, where it is repeated. A request more for each object
-    /// that would be copied.
-    #[arg(long, value_name = "KEY=VALUE", value_parser = tag)]
-    tag: Vec<(String, String)>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
-    Text,
-    Json,
-}
-
-#[derive(Args)]
-pub struct ReplicateArguments {
-    #[command(flatten)]
-    sides: Sides,
-    #[command(flatten)]
-    how: How,
-}
-
-#[derive(Args)]
-struct How {
-    /// Delete at the target what was replicated and is gone at the source.
-    #[arg(long)]
-    delete: bool,
-    /// Delete nothing at all where more objects than these would be deleted.
-    #[arg(long, value_name = "N", default_value_t = 1000, requires = "delete")]
-    max_delete: u64,
-    /// Take a target over that is not empty: what differs is replaced.
-    #[arg(long)]
-    adopt: bool,
-    /// At most so many bytes a second, for instance 20Mi.
-    #[arg(long, value_name = "BYTES", value_parser = bytes)]
-    bandwidth: Option<u64>,
-    /// At most so many objects begun a second.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    requests: Option<u64>,
-    /// At most so many objects under way at once. Up to there it finds out by itself how many help.
-    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u16).range(1..))]
-    at_once: u16,
-}
-
-#[derive(Args)]
-pub struct PlanArguments {
-    #[command(flatten)]
-    sides: Sides,
-    /// Delete at the target what was replicated and is gone at the source.
-    #[arg(long)]
-    delete: bool,
-}
-
-#[derive(Args)]
-pub struct VerifyArguments {
-    #[command(flatten)]
-    sides: Sides,
-    /// Read every object at both sides.
-    #[arg(long)]
-    read: bool,
-}
-
-#[derive(Args)]
-pub struct LsArguments {
-    /// s3://bucket/prefix
-    location: Location,
-    /// URL of the store.
-    #[arg(long, value_name = "URL")]
-    endpoint: Option<String>,
-    /// Profile of ~/.aws.
-    #[arg(long, value_name = "NAME")]
-    profile: Option<String>,
-    #[arg(long, value_name = "NAME")]
-    region: Option<String>,
-    #[arg(long, value_name = "FILE")]
-    ca_file: Option<PathBuf>,
-    /// Only count.
-    #[arg(long)]
-    summary: bool,
-}
-
-/// `10`, `5k`, `20Mi`, `1G`: as Kubernetes writes quantities.
-fn bytes(text: &str) -> Result<u64, String> {
-    let units = [
-        ("Ki", 1 << 10),
-        ("Mi", 1 << 20),
-        ("Gi", 1 << 30),
-        ("Ti", 1_u64 << 40),
-        ("k", 1000),
-        ("M", 1_000_000),
-        ("G", 1_000_000_000),
-    ];
-    let (number, unit) = units
-        .iter()
-        .find_map(|(suffix, unit)| Some((text.strip_suffix(suffix)?, *unit)))
-        .unwrap_or((text, 1));
-    let number: u64 = number.parse().map_err(|_| "write it like 500, 20Mi or 1G".to_owned())?;
-    number.checked_mul(unit).filter(|n| *n > 0).ok_or_else(|| "it is zero, or too much".to_owned())
-}
-
-/// `name=value`, as S3 takes them.
-fn tag(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("write it like name=value")?;
-    if !(1..=128).contains(&name.chars().count()) || value.chars().count() > 256 {
-        return Err("a name has 1 to 128 characters, a value at most 256".to_owned());
-    }
-    Ok((name.to_owned(), value.to_owned()))
-}
+pub use self::arguments::Replication;
 
 /// Runs one command.
 pub async fn run(command: Replication) -> ExitCode {
@@ -228,6 +37,7 @@ pub async fn run(command: Replication) -> ExitCode {
         Replication::Verify(arguments) => verify(arguments).await,
         Replication::Ls(arguments) => ls(arguments).await,
         Replication::ReplicateWorker(arguments) => return worker::run(arguments).await,
+        Replication::Bench(arguments) => bench::run(arguments).await,
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
@@ -274,6 +84,19 @@ impl Sides {
         let source = if self.source_unsorted { source.unsorted() } else { source };
         let target = if self.target_unsorted { target.unsorted() } else { target };
         Ok((source, target, place))
+    }
+}
+
+impl arguments::Place {
+    async fn open(self) -> anyhow::Result<Side> {
+        let access = Access {
+            name: "source",
+            endpoint: self.endpoint,
+            profile: self.profile,
+            region: self.region,
+            ca_file: self.ca_file,
+        };
+        access.open(&self.location).await
     }
 }
 
@@ -378,14 +201,7 @@ async fn verify(arguments: VerifyArguments) -> anyhow::Result<ExitCode> {
 }
 
 async fn ls(arguments: LsArguments) -> anyhow::Result<ExitCode> {
-    let access = Access {
-        name: "source",
-        endpoint: arguments.endpoint,
-        profile: arguments.profile,
-        region: arguments.region,
-        ca_file: arguments.ca_file,
-    };
-    let side = access.open(&arguments.location).await?;
+    let side = arguments.place.open().await?;
     let (mut objects, mut total) = (0_u64, 0_u64);
     let (mut after, mut token): (Option<String>, Option<String>) = (None, None);
     loop {
@@ -419,29 +235,4 @@ fn shown_key(key: &str) -> String {
 
 fn print(line: &str) -> anyhow::Result<()> {
     Ok(writeln!(std::io::stdout().lock(), "{line}")?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{bytes, tag};
-
-    #[test]
-    fn a_tag_is_a_name_and_a_value() {
-        let pair = |name: &str, value: &str| Ok((name.to_owned(), value.to_owned()));
-        assert_eq!(tag("a=b=c"), pair("a", "b=c"));
-        assert_eq!(tag("目录="), pair("目录", ""));
-        for wrong in ["", "a", "=b", &"x".repeat(130), &format!("a={}", "x".repeat(257))] {
-            assert!(tag(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn sizes_are_read_as_kubernetes_writes_them() {
-        assert_eq!(bytes("500"), Ok(500));
-        assert_eq!(bytes("20Mi"), Ok(20 << 20));
-        assert_eq!(bytes("5k"), Ok(5000));
-        for wrong in ["", "0", "-1", "Mi", "1.5Gi", "99999999999Ti"] {
-            assert!(bytes(wrong).is_err(), "{wrong}");
-        }
-    }
 }

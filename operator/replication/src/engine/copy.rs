@@ -8,7 +8,7 @@ use super::manifest::Reader;
 use super::parts;
 use super::record::{Proof, Record, Seen};
 use super::tags::Asked;
-use super::{Losses, Options, Side};
+use super::{Lacking, Losses, Options, Side};
 use crate::StoreError;
 use crate::rate::Pace;
 use crate::wire::{About, Condition, Digests, ETag, Entry, Found, Outgoing, Part, Written, of_bytes};
@@ -43,11 +43,19 @@ pub(super) struct Knows {
     pub(super) parts: AtomicBool,
     /// The source keeps tags.
     pub(super) tags: AtomicBool,
+    /// The destination keeps tags.
+    pub(super) keeps_tags: bool,
 }
 
-impl Default for Knows {
-    fn default() -> Self {
-        Self { conditions: true.into(), parts: true.into(), tags: true.into() }
+impl Knows {
+    /// All that is not known to be lacking.
+    pub(super) fn but(lacking: Lacking) -> Self {
+        Self {
+            conditions: (!lacking.conditions).into(),
+            parts: (!lacking.parts).into(),
+            tags: true.into(),
+            keeps_tags: !lacking.tags,
+        }
     }
 }
 
@@ -96,7 +104,7 @@ impl Copier {
             pace: options.pace.clone(),
             requests: options.requests.clone(),
             losses: Losses::default(),
-            knows: Knows::default(),
+            knows: Knows::but(options.lacking),
             doubts: parts::Doubts::default(),
             asked: Asked::of(&options.filter),
         }
@@ -213,7 +221,7 @@ impl Copier {
         if found.length != wanted.seen.size {
             return Err(Setback::Changed);
         }
-        let about = self.described(&key, &found).await?;
+        let about = self.described(&key, &found.about).await?;
         let (written, passed) = if found.length <= SMALL {
             self.put_small(wanted, &about, found, again).await?
         } else {
@@ -230,21 +238,30 @@ impl Copier {
     }
 
     /// What belongs to the object beside its content, tags too.
-    pub(super) async fn described(&self, key: &str, found: &Found) -> Result<About, StoreError> {
-        let about = found.about.clone();
+    pub(super) async fn described(&self, key: &str, about: &About) -> Result<About, StoreError> {
+        let about = about.clone();
         if let Some(class) = &about.storage_class
             && class != "STANDARD"
         {
             self.losses.storage_class.fetch_add(1, Ordering::Relaxed);
         }
-        if about.tags == 0 || !self.knows.tags.load(Ordering::Relaxed) {
+        if about.tags == 0 {
+            return Ok(about);
+        }
+        let can_be_read = self.knows.tags.load(Ordering::Relaxed);
+        if !can_be_read || !self.knows.keeps_tags {
+            self.losses.tags.fetch_add(1, Ordering::Relaxed);
+        }
+        if !can_be_read {
             return Ok(about);
         }
         match self.source.wire.tags(&self.source.bucket, key, None).await {
             Ok(tags) => Ok(about.with_tags(&tags)),
             Err(StoreError::Unsupported { .. }) => {
                 self.knows.tags.store(false, Ordering::Relaxed);
-                self.losses.tags.fetch_add(1, Ordering::Relaxed);
+                if self.knows.keeps_tags {
+                    self.losses.tags.fetch_add(1, Ordering::Relaxed);
+                }
                 Ok(about)
             }
             Err(error) => Err(error),

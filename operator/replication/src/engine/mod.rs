@@ -151,6 +151,18 @@ impl Filter {
     }
 }
 
+/// What stores are known not to have, so that the way around it is taken from the start and not found anew in each run. What is
+/// not known is found out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lacking {
+    /// The destination refuses every condition of a write.
+    pub conditions: bool,
+    /// The source does not give parts by number.
+    pub parts: bool,
+    /// The destination keeps no tags. They are sent all the same, and counted as lost.
+    pub tags: bool,
+}
+
 /// How it is done.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -167,6 +179,7 @@ pub struct Options {
     pub requests: Option<Pace>,
     /// How often what was done is put on record, at least a millisecond: a run that is killed loses at most twice as much.
     pub checkpoint: Duration,
+    pub lacking: Lacking,
 }
 
 impl Default for Options {
@@ -179,6 +192,7 @@ impl Default for Options {
             pace: None,
             requests: None,
             checkpoint: Duration::from_secs(4),
+            lacking: Lacking::default(),
         }
     }
 }

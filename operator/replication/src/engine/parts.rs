@@ -8,7 +8,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::copy::{Copier, Wanted};
 use crate::StoreError;
-use crate::wire::{ETag, Found, Part, Written};
+use crate::wire::{About, ETag, Found, Part, Written};
 
 /// Parts of one object that are under way at once.
 const AT_ONCE: usize = 4;
@@ -38,11 +38,11 @@ enum Cut {
 pub(super) async fn copy(copier: &Copier, wanted: &Wanted, count: u32) -> Result<Option<Written>, Failed> {
     let from = &copier.source;
     let key = from.key(&wanted.key);
-    let first = Part { is: Some(&wanted.seen.etag), number: Some(1), ..Part::default() };
-    let found = from.wire.get(&from.bucket, &key, first).await.map_err(Failed::AtSource)?;
+    let (about, found) = begin(copier, wanted, &key).await.map_err(Failed::AtSource)?;
     let size = wanted.seen.size;
-    let Some((cut, count)) = cut(copier, &found, size, count) else { return Ok(None) };
-    let about = copier.described(&key, &found).await.map_err(Failed::AtSource)?;
+    let parts = found.as_ref().and_then(|found| found.parts);
+    let Some((cut, count)) = cut(copier, parts, size, count) else { return Ok(None) };
+    let about = copier.described(&key, &about).await.map_err(Failed::AtSource)?;
     let to = &copier.destination;
     let at = to.key(&wanted.key);
     let intent = copier.manifest.intend(&at).await.map_err(Failed::AtDestination)?;
@@ -55,7 +55,7 @@ pub(super) async fn copy(copier: &Copier, wanted: &Wanted, count: u32) -> Result
     let upload = to.wire.create_upload(&to.bucket, &at, &about).await.map_err(Failed::AtDestination)?;
     let all = async {
         // The first is under way already, where it is a part at all.
-        let mut begun = matches!(cut, Cut::ByNumber).then_some(found);
+        let mut begun = found.filter(|_| matches!(cut, Cut::ByNumber));
         let numbers = (1..=count).map(|number| (number, if number == 1 { begun.take() } else { None }));
         let parts: Vec<_> = numbers.collect();
         let etags: Vec<ETag> = stream::iter(parts)
@@ -74,6 +74,19 @@ pub(super) async fn copy(copier: &Copier, wanted: &Wanted, count: u32) -> Result
     }
     // Else the next attempt, or the next run, finds it by its intent.
     result.map(Some)
+}
+
+/// What belongs to the object, with its first part, where the source is not known to give none: it would send all of it.
+async fn begin(copier: &Copier, wanted: &Wanted, key: &str) -> Result<(About, Option<Found>), StoreError> {
+    let from = &copier.source;
+    let whole = Part { is: Some(&wanted.seen.etag), ..Part::default() };
+    if copier.knows.parts.load(Ordering::Relaxed) {
+        let found = from.wire.get(&from.bucket, key, Part { number: Some(1), ..whole }).await?;
+        return Ok((found.about.clone(), Some(found)));
+    }
+    let head = from.wire.head(&from.bucket, key, whole).await?;
+    let gone = || StoreError::NotFound { bucket: from.bucket.clone(), key: key.to_owned() };
+    head.map(|(_, about)| (about, None)).ok_or_else(gone)
 }
 
 /// Throws away what was begun for a key.
@@ -108,8 +121,8 @@ impl Doubts {
 }
 
 /// Where, and into how many.
-fn cut(copier: &Copier, found: &Found, size: u64, count: u32) -> Option<(Cut, u32)> {
-    if found.parts == Some(count) && copier.knows.parts.load(Ordering::Relaxed) {
+fn cut(copier: &Copier, parts: Option<u32>, size: u64, count: u32) -> Option<(Cut, u32)> {
+    if parts == Some(count) && copier.knows.parts.load(Ordering::Relaxed) {
         return Some((Cut::ByNumber, count));
     }
     copier.knows.parts.store(false, Ordering::Relaxed);

@@ -5,6 +5,7 @@ mod act;
 mod hints;
 mod jobs;
 mod links;
+mod findings;
 mod observe;
 mod runs;
 mod work;

@@ -15,6 +15,7 @@ use tripod_replication::wire::Wire;
 use tripod_replication::{Store, StoreConfig, StoreError};
 
 use super::jobs;
+use super::findings::lacking;
 use super::runs::Turn;
 use crate::context::Ctx;
 use crate::stores::{SYSTEM_TAG, StoreAccess, Stores};
@@ -48,7 +49,8 @@ pub(super) async fn run(
         bucket: to.centre.spec.store.bucket.clone(),
         prefix: layout::replication(&system, &object.name_any(), &target.centre, &of[..10]),
     };
-    let options = options(object).map_err(|message| Refusal { reason: "Invalid".to_owned(), message })?;
+    let mut options = options(object).map_err(|message| Refusal { reason: "Invalid".to_owned(), message })?;
+    options.lacking = lacking(&from.centre, &to.centre, Timestamp::now());
     let pair = Pair {
         source: Side::new(reading, &from.bucket, ""),
         destination: Side::new(writing, &to.bucket, ""),
