@@ -23,6 +23,7 @@ mod policies;
 mod power;
 mod recovery;
 mod replicate;
+mod replication_jobs;
 mod scale;
 mod schema;
 mod stores;

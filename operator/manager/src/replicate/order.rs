@@ -105,7 +105,10 @@ impl Order {
     pub fn parse(text: &str) -> anyhow::Result<Self> {
         let order: Self = serde_json::from_str(text).context("the order is not one")?;
         if order.version != VERSION {
-            bail!("the order is of version {}, and this is {VERSION}; use the operator's image", order.version);
+            bail!(
+                "the order is of version {}, and this is {VERSION}; use the operator's image",
+                order.version
+            );
         }
         Ok(order)
     }

@@ -169,7 +169,10 @@ pub(super) async fn refuse_unless_empty(destination: &Side) -> Result<(), StoreE
 }
 
 /// Throws away what a run that was killed has left half sent, of the keys at the destination that are meant.
-pub(super) async fn clear_uploads(copier: &Copier, is_meant: impl Fn(&str) -> bool) -> Result<(), StoreError> {
+pub(super) async fn clear_uploads(
+    copier: &Copier,
+    is_meant: impl Fn(&str) -> bool,
+) -> Result<(), StoreError> {
     for (intent, key) in copier.manifest.intents().await?.into_iter().filter(|(_, key)| is_meant(key)) {
         parts::clear(copier, &key).await?;
         copier.manifest.fulfilled(&intent).await;

@@ -22,7 +22,10 @@ pub(super) async fn act(ctx: &Arc<Ctx>, object: &Arc<BucketReplication>, plan: &
             Some(Step::Stop) => {
                 ctx.runs.stop(&key);
                 if let Err(refusal) = jobs::remove(ctx, object, &target.centre, |_| true).await {
-                    tracing::warn!(error = refusal.message, "the Job of a run that was stopped goes on for now");
+                    tracing::warn!(
+                        error = refusal.message,
+                        "the Job of a run that was stopped goes on for now"
+                    );
                 }
             }
             Some(Step::Leave) | None => {}

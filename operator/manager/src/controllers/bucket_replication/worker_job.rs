@@ -82,7 +82,9 @@ impl WorkerJob<'_> {
             json!({"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}),
         ];
         for (side, secret) in ["SOURCE", "TARGET"].into_iter().zip(self.secrets) {
-            for (variable, key) in [("ACCESS_KEY_ID", ACCESS_KEY_ID), ("SECRET_ACCESS_KEY", SECRET_ACCESS_KEY)] {
+            for (variable, key) in
+                [("ACCESS_KEY_ID", ACCESS_KEY_ID), ("SECRET_ACCESS_KEY", SECRET_ACCESS_KEY)]
+            {
                 variables.push(json!({"name": format!("TRIPOD_{side}_{variable}"),
                     "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}));
             }

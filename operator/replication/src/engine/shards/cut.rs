@@ -137,7 +137,11 @@ mod tests {
         for wanted in ["scans/2024/05/0001", "a", "~~~", "目录/文件"] {
             let (mut low, mut high, mut steps) = (String::new(), "\u{10ffff}".to_owned(), 0);
             while let Some(middle) = between(&low, &high) {
-                if middle.as_str() < wanted { low = middle } else { high = middle }
+                if middle.as_str() < wanted {
+                    low = middle;
+                } else {
+                    high = middle;
+                }
                 steps += 1;
                 assert!(steps < 200, "{wanted}: between {low:?} and {high:?}");
             }

@@ -74,7 +74,8 @@ pub(super) async fn carry_out(work: &Work, shard: Shard) -> Result<Ended, StoreE
     let manifest: Shared = Arc::new(Mutex::new(manifest));
     let progress = Progress::new(&[Part { range: rest, segments: Vec::new() }]);
     let counters = Arc::<Counters>::default();
-    let run = Run { copier: work.copier.clone(), counters, manifest, progress, checkpoint: work.worker.renew };
+    let run =
+        Run { copier: work.copier.clone(), counters, manifest, progress, checkpoint: work.worker.renew };
     let by = format!("{}-{}~{}", work.run, shard.name, shard.state.epoch);
     let gone = Gone::up_to(work.deletes);
     let walk = Walk::new(&run, 0, Writer::new(work.copier.manifest.clone(), by, 0), gone.clone());
@@ -93,10 +94,7 @@ pub(super) async fn carry_out(work: &Work, shard: Shard) -> Result<Ended, StoreE
 }
 
 impl Hold<'_> {
-    async fn follow(
-        &mut self,
-        walks: &mut JoinSet<Result<(), StoreError>>,
-    ) -> Result<Ended, StoreError> {
+    async fn follow(&mut self, walks: &mut JoinSet<Result<(), StoreError>>) -> Result<Ended, StoreError> {
         let mut tick = interval(self.work.worker.renew);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tick.reset();

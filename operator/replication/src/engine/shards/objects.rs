@@ -76,9 +76,10 @@ impl Objects {
             let page = self.wire.persist(list).await?;
             let is_last = !page.truncated || page.entries.is_empty();
             after = page.entries.last().map(|entry| entry.key.clone());
-            let relative = page.entries.into_iter().filter_map(|entry| {
-                Some((entry.key.strip_prefix(&self.prefix)?.to_owned(), entry.etag))
-            });
+            let relative = page
+                .entries
+                .into_iter()
+                .filter_map(|entry| Some((entry.key.strip_prefix(&self.prefix)?.to_owned(), entry.etag)));
             found.extend(relative);
             if is_last {
                 return Ok(found);

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 
-use super::{cut, finish};
 use super::objects::Objects;
 use super::state::{FOLDER, Plan, State, encoded};
 use super::view::{plan, plan_name, runs, state_name};
+use super::{cut, finish};
 use crate::StoreError;
 use crate::engine::journal;
 use crate::engine::listing::Range;
@@ -117,9 +117,9 @@ async fn take_up(
     }
     let mut taken = None;
     for run in begun {
-        let same = plan(objects, &run).await?.is_some_and(|plan| {
-            plan.terms == terms && plan.of == of(source, destination)
-        });
+        let same = plan(objects, &run)
+            .await?
+            .is_some_and(|plan| plan.terms == terms && plan.of == of(source, destination));
         if same && taken.is_none() {
             taken = Some(run);
         } else {

@@ -216,7 +216,9 @@ mod tests {
     #[test]
     fn what_others_have_left_is_not_taken_for_ones_own() {
         assert!(descends("0003.1.0", "0003.1") && descends("0003", "0003"));
-        assert!(!descends("0003.1", "0003.1.0") && !descends("0003.10", "0003.1") && !descends("0004", "0003"));
+        assert!(
+            !descends("0003.1", "0003.1.0") && !descends("0003.10", "0003.1") && !descends("0004", "0003")
+        );
     }
 
     #[test]
