@@ -188,7 +188,12 @@ impl World {
         let index = &vault[&format!("{PREFIX}index.json")];
         let index: serde_json::Value =
             serde_json::from_slice(&index.content.as_ref().unwrap().to_bytes()).unwrap();
-        let counting = index["segments"].as_array().unwrap().iter();
+        let segments = index["segments"].as_array().unwrap();
+        // Where a shard was cut, each side has its own keys.
+        for pair in segments.windows(2) {
+            assert!(pair[0]["last"].as_str() < pair[1]["first"].as_str(), "seed {seed}: {pair:?} overlap");
+        }
+        let counting = segments.iter();
         let counting: BTreeSet<String> =
             counting.map(|s| format!("segments/{}", s["name"].as_str().unwrap())).collect();
         let lie = vault.keys().filter_map(|key| key.strip_prefix(PREFIX));
