@@ -112,20 +112,19 @@ fn what_nobody_may_copy_is_refused() -> Result<()> {
 }
 
 /// A tagged bucket at production with a name of its own, and its system in all clusters.
-pub struct Pair<'a> {
-    system: &'a System<'a>,
-    pub bucket: String,
-    pub source: Place,
+pub(crate) struct Pair<'a> {
+    pub(crate) system: &'a System<'a>,
+    pub(crate) bucket: String,
+    pub(crate) source: Place,
 }
 
-/// A bucket of a centre.
-pub struct Place {
-    store: Store,
-    bucket: String,
+pub(crate) struct Place {
+    pub(crate) store: Store,
+    pub(crate) bucket: String,
 }
 
 impl<'a> Pair<'a> {
-    pub fn anew(system: &'a System<'a>) -> Result<Self> {
+    pub(crate) fn anew(system: &'a System<'a>) -> Result<Self> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
         let bucket = format!("archive-{now}");
         let store = system.store("production")?;
@@ -143,23 +142,28 @@ impl<'a> Pair<'a> {
         Ok(Place { store: self.system.store(centre)?, bucket: self.bucket.clone() })
     }
 
-    pub fn kubectl(&self, centre: &str) -> Result<Kubectl> {
+    pub(crate) fn kubectl(&self, centre: &str) -> Result<Kubectl> {
         self.system.at.kubectl(self.system.at.server_of(centre))
     }
 
-    pub fn apply(&self, name: &str, spec: &Value) -> Result<()> {
+    pub(crate) fn apply(&self, name: &str, spec: &Value) -> Result<()> {
         let object = json!({"apiVersion": "tripod.cloud/v1alpha1", "kind": "BucketReplication",
             "metadata": {"name": name, "namespace": self.system.namespace()}, "spec": spec});
         CENTRES.iter().try_for_each(|centre| self.kubectl(centre)?.apply(&object.to_string()).map(drop))
     }
 
-    pub fn delete(&self, name: &str) -> Result<()> {
+    pub(crate) fn delete(&self, name: &str) -> Result<()> {
         let words =
             ["-n", &self.system.namespace(), "delete", "br", name, "--ignore-not-found", "--timeout=30s"];
         CENTRES.iter().try_for_each(|centre| self.kubectl(centre)?.run(&words).map(drop))
     }
 
-    pub fn until(&self, centre: &str, name: &str, wanted: impl Fn(&Value) -> Result<()>) -> Result<Value> {
+    pub(crate) fn until(
+        &self,
+        centre: &str,
+        name: &str,
+        wanted: impl Fn(&Value) -> Result<()>,
+    ) -> Result<Value> {
         let words = ["-n", &self.system.namespace(), &format!("br/{name}")];
         self.kubectl(centre)?.until(&format!("replication {name}"), PATIENCE, &words, |seen| {
             wanted(seen).map(|()| seen.clone()).with_context(|| seen["status"].to_string())
@@ -167,7 +171,7 @@ impl<'a> Pair<'a> {
     }
 
     /// Asks for a run of everything at a centre.
-    pub fn run_now(&self, centre: &str, name: &str) -> Result<()> {
+    pub(crate) fn run_now(&self, centre: &str, name: &str) -> Result<()> {
         let token = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
         let (object, token) = (format!("br/{name}"), format!("tripod.cloud/run={token}"));
         let words = ["-n", &self.system.namespace(), "annotate", "--overwrite", &object, &token];
@@ -175,7 +179,7 @@ impl<'a> Pair<'a> {
     }
 
     /// Keys, contents and everything that is said of them are the same.
-    fn is_alike(&self, centre: &str) -> Result<()> {
+    pub(crate) fn is_alike(&self, centre: &str) -> Result<()> {
         let (source, target) = (contents(&self.source)?, contents(&self.at(centre)?)?);
         let differs = |key: &&String| source.get(*key) != target.get(*key);
         let wrong: Vec<_> = source.keys().chain(target.keys()).filter(differs).take(5).collect();
@@ -190,7 +194,7 @@ impl<'a> Pair<'a> {
     }
 }
 
-pub fn is_in_sync(seen: &Value) -> Result<()> {
+pub(crate) fn is_in_sync(seen: &Value) -> Result<()> {
     ensure!(
         condition(seen, "InSync").is_some_and(|c| c["status"] == "True"),
         "{}",

@@ -24,6 +24,7 @@ mod power;
 mod recovery;
 mod replicate;
 mod replication_events;
+mod replication_jobs;
 mod scale;
 mod schema;
 mod stores;

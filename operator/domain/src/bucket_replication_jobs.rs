@@ -149,7 +149,7 @@ mod tests {
 
     const SIZES: Sizes = Sizes { from_objects: 1000, workers: 4, shards_per_worker: 8 };
 
-    fn replication(name: &str, spec: serde_json::Value) -> BucketReplication {
+    fn replication(name: &str, spec: &serde_json::Value) -> BucketReplication {
         let mut whole =
             json!({"source": {"centre": "production", "bucket": "files"}, "targets": [{"centre": "remote"}]});
         for (field, value) in spec.as_object().into_iter().flatten() {
@@ -178,10 +178,10 @@ mod tests {
 
     #[test]
     fn only_what_a_run_is_made_with_makes_another_run() {
-        let of = |spec| terms(&replication("files", spec).spec);
-        let usual = of(json!({}));
+        let of = |spec: &serde_json::Value| terms(&replication("files", spec).spec);
+        let usual = of(&json!({}));
         for same in [json!({"rpo": "5m"}), json!({"suspend": true}), json!({"pollInterval": "10s"})] {
-            assert_eq!(of(same.clone()), usual, "{same}");
+            assert_eq!(of(&same), usual, "{same}");
         }
         for other in [
             json!({"deletes": {"policy": "Mirror"}}),
@@ -189,7 +189,7 @@ mod tests {
             json!({"bandwidth": "1Mi"}),
             json!({"adopt": true}),
         ] {
-            assert_ne!(of(other.clone()), usual, "{other}");
+            assert_ne!(of(&other), usual, "{other}");
         }
     }
 
@@ -204,15 +204,15 @@ mod tests {
     fn a_job_is_meant_as_long_as_its_replication_is() {
         let labels = labels("health-web", "files", "remote");
         for (what, object, expected) in [
-            ("there", replication("files", json!({})), true),
-            ("suspended", replication("files", json!({"suspend": true})), false),
-            ("another", replication("others", json!({})), false),
-            ("another target", replication("files", json!({"targets": [{"centre": "same-city"}]})), false),
+            ("there", replication("files", &json!({})), true),
+            ("suspended", replication("files", &json!({"suspend": true})), false),
+            ("another", replication("others", &json!({})), false),
+            ("another target", replication("files", &json!({"targets": [{"centre": "same-city"}]})), false),
         ] {
             assert_eq!(is_meant(&labels, [&object]), expected, "{what}");
         }
         assert!(!is_meant(&labels, []));
-        assert!(!is_meant(&BTreeMap::new(), [&replication("files", json!({}))]));
+        assert!(!is_meant(&BTreeMap::new(), [&replication("files", &json!({}))]));
     }
 
     #[test]

@@ -24,13 +24,12 @@ pub const STOPPED: u8 = 75;
 const SAY: Duration = Duration::from_secs(30);
 
 #[derive(Args)]
-#[command(group = clap::ArgGroup::new("order").required(true))]
 pub struct WorkerArguments {
     /// What to do, as JSON.
-    #[arg(long, env = "TRIPOD_ORDER", value_name = "JSON", group = "order", hide_env_values = true)]
+    #[arg(long, env = "TRIPOD_ORDER", value_name = "JSON", hide_env_values = true)]
     order: Option<String>,
     /// File with the same.
-    #[arg(long, env = "TRIPOD_ORDER_FILE", value_name = "FILE", group = "order")]
+    #[arg(long, env = "TRIPOD_ORDER_FILE", value_name = "FILE")]
     order_file: Option<PathBuf>,
     /// What this worker is called.
     #[arg(long, env = "POD_NAME", default_value = "worker")]

@@ -62,7 +62,8 @@ impl Wire {
         prefix: &str,
         after: &str,
     ) -> Result<Option<Entry>, StoreError> {
-        let page = self.list_some(bucket, prefix, Some(after), None, Some("1")).await?;
+        let after = Some(after).filter(|after| !after.is_empty());
+        let page = self.list_some(bucket, prefix, after, None, Some("1")).await?;
         Ok(page.entries.into_iter().next())
     }
 

@@ -31,6 +31,8 @@ use crate::replicate::order::{At, Manifest, Order, VERSION};
 
 /// How often it is looked how far workers are.
 const LOOK: Duration = Duration::from_secs(3);
+/// Bytes of a Job: what its pods are told is one variable of their environment, and Linux takes no longer one than 128 KiB.
+const LARGEST: usize = 120 << 10;
 /// How often it is looked for Jobs that nobody wants, when nothing has changed.
 const SWEEP: Duration = Duration::from_mins(5);
 
@@ -41,20 +43,44 @@ const REST: Duration = Duration::from_secs(3);
 #[derive(Args, Clone, Debug)]
 pub struct JobArguments {
     /// Runs of at least so many objects are made by the pods of a Job; 0: none is.
-    #[arg(long, env = "TRIPOD_REPLICATION_JOBS_FROM_OBJECTS", default_value_t = 1_000_000, value_name = "N")]
-    replication_jobs_from_objects: u64,
+    #[arg(
+        id = "replication_jobs_from_objects",
+        long = "replication-jobs-from-objects",
+        env = "TRIPOD_REPLICATION_JOBS_FROM_OBJECTS",
+        value_name = "N",
+        default_value_t = 1_000_000
+    )]
+    from_objects: u64,
     /// Pods of one such Job.
-    #[arg(long, env = "TRIPOD_REPLICATION_JOBS_WORKERS", default_value_t = 4, value_name = "N",
-        value_parser = clap::value_parser!(u16).range(1..=100))]
-    replication_jobs_workers: u16,
+    #[arg(
+        id = "replication_jobs_workers",
+        long = "replication-jobs-workers",
+        env = "TRIPOD_REPLICATION_JOBS_WORKERS",
+        value_name = "N",
+        default_value_t = 4,
+        value_parser = clap::value_parser!(u16).range(1..=100)
+    )]
+    workers: u16,
     /// Parts that the keys are cut into for each of them.
-    #[arg(long, env = "TRIPOD_REPLICATION_JOBS_SHARDS_PER_WORKER", default_value_t = 8, value_name = "N",
-        value_parser = clap::value_parser!(u16).range(1..=64))]
-    replication_jobs_shards_per_worker: u16,
+    #[arg(
+        id = "replication_jobs_shards_per_worker",
+        long = "replication-jobs-shards-per-worker",
+        env = "TRIPOD_REPLICATION_JOBS_SHARDS_PER_WORKER",
+        value_name = "N",
+        default_value_t = 8,
+        value_parser = clap::value_parser!(u16).range(1..=64)
+    )]
+    shards_per_worker: u16,
     /// What each of them requests and may use at most, as in a container: JSON.
-    #[arg(long, env = "TRIPOD_REPLICATION_JOBS_RESOURCES", value_name = "JSON", value_parser = resources,
-        default_value = r#"{"requests": {"cpu": "200m", "memory": "128Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}}"#)]
-    replication_jobs_resources: Value,
+    #[arg(
+        id = "replication_jobs_resources",
+        long = "replication-jobs-resources",
+        env = "TRIPOD_REPLICATION_JOBS_RESOURCES",
+        value_name = "JSON",
+        value_parser = resources,
+        default_value = r#"{"requests": {"cpu": "200m", "memory": "128Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}}"#
+    )]
+    resources: Value,
 }
 
 /// Quantities are text or numbers, as people write them.
@@ -74,11 +100,8 @@ fn resources(text: &str) -> Result<Value, String> {
 
 impl JobArguments {
     fn sizes(&self) -> Sizes {
-        Sizes {
-            from_objects: self.replication_jobs_from_objects,
-            workers: self.replication_jobs_workers,
-            shards_per_worker: self.replication_jobs_shards_per_worker,
-        }
+        let Self { from_objects, workers, shards_per_worker, .. } = *self;
+        Sizes { from_objects, workers, shards_per_worker }
     }
 }
 
@@ -118,6 +141,13 @@ pub(super) async fn run(
         |job: &Job| job.name_any() != name || !matches!(seen(Some(job)), Seen::Running | Seen::Leaving);
     remove(ctx, object, &target.centre, is_over).await?;
     let job = job(ctx, object, target, pair, &opened.run, &name)?;
+    if job.to_string().len() > LARGEST {
+        tracing::warn!(
+            job = name,
+            "filter and certificates are too long for a Job; the operator makes the run alone"
+        );
+        return Ok(None);
+    }
     follow(ctx, pair, turn, &opened.run, &name, &job).await?;
     let report = shards::finish(source, destination, place, options, &opened.run, &turn.counters).await;
     let report = report.map_err(|error| pair.explain(error))?;
@@ -208,7 +238,7 @@ fn job(
         namespace: &ctx.namespace,
         image: &ctx.image,
         workers: sizes.workers,
-        resources: &ctx.replication_jobs.replication_jobs_resources,
+        resources: &ctx.replication_jobs.resources,
         of: [&object.namespace().unwrap_or_default(), &object.name_any(), &target.centre],
         order: &order(object, pair, run, &sizes)
             .map_err(|message| Refusal { reason: "Invalid".to_owned(), message })?,

@@ -45,23 +45,34 @@ fn on_record(segments: &[Described]) -> u64 {
     segments.iter().map(|segment| u64::from(segment.count)).sum()
 }
 
-/// A key in the middle of what is left of a shard, with enough behind it to be worth it.
+/// A key in the middle of what is left of a shard, with enough on both sides to be worth it.
 async fn middle(work: &Work, segments: &[Described], rest: &Range) -> Result<Option<String>, StoreError> {
+    let (keys, is_all) = page(work, rest).await?;
+    if is_all {
+        let middle = keys.len() / 2;
+        return Ok(keys.into_iter().nth(middle).filter(|_| middle as u64 >= LEAST));
+    }
     let at = match on_record_middle(work, segments, rest).await? {
-        Some(at) => at,
-        None => match halve(&work.source, rest).await? {
-            Some(at) => at,
-            None => return Ok(None),
-        },
+        None => halve(&work.source, rest).await?,
+        at => at,
     };
-    let source = &work.source;
-    let after = format!("{}{at}", source.prefix);
-    let list = || source.wire.list(&source.bucket, &source.prefix, Some(&after), None);
+    let Some(at) = at else { return Ok(None) };
+    let (behind, is_all) = page(work, &Range { after: Some(at.clone()), until: rest.until.clone() }).await?;
+    Ok((!is_all || behind.len() as u64 >= LEAST).then_some(at))
+}
+
+/// The first keys of a range that the source has, and whether that is all of them.
+async fn page(work: &Work, range: &Range) -> Result<(Vec<String>, bool), StoreError> {
+    let (source, prefix) = (&work.source, &work.source.prefix);
+    let after = range.after.as_ref().map(|after| format!("{prefix}{after}"));
+    let list = || source.wire.list(&source.bucket, prefix, after.as_deref(), None);
     let page = source.wire.persist(list).await?;
-    let until = rest.until.as_ref().map(|until| format!("{}{until}", source.prefix));
-    let inside = page.entries.iter().filter(|e| until.as_ref().is_none_or(|until| e.key <= *until)).count();
-    let is_worth_it = inside as u64 >= LEAST || (page.truncated && inside == page.entries.len());
-    Ok(is_worth_it.then_some(at))
+    let listed = page.entries.len();
+    let relative = page.entries.into_iter().filter_map(|e| e.key.strip_prefix(prefix).map(str::to_owned));
+    let keys: Vec<String> =
+        relative.filter(|key| range.until.as_ref().is_none_or(|until| key <= until)).collect();
+    let is_all = !page.truncated || keys.len() < listed;
+    Ok((keys, is_all))
 }
 
 /// The middle of the records of what is left.
