@@ -1,6 +1,7 @@
 //! One run: whose the buckets are, then the engine. Every way in which it can't be done has a reason of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -8,7 +9,7 @@ use sha2::{Digest, Sha256};
 use tripod_crds::bucket_replication::{DeletePolicy, Target};
 use tripod_crds::{BucketReplication, Centre};
 use tripod_domain::bucket_replication::{REPLICA_TAG, Refusal, bucket, bytes, source};
-use tripod_replication::engine::{self, Deletes, Filter, Options, Place, Report, Side};
+use tripod_replication::engine::{self, Counters, Deletes, Filter, Options, Place, Report, Side};
 use tripod_replication::rate::Pace;
 use tripod_replication::wire::Wire;
 use tripod_replication::{Store, StoreConfig, StoreError};
@@ -48,12 +49,20 @@ pub(super) async fn run(
     };
     let (source, destination) = (Side::new(reading, &from.bucket, ""), Side::new(writing, &to.bucket, ""));
     let options = options(object).map_err(|message| Refusal { reason: "Invalid".to_owned(), message })?;
-    let _turn = turn.wait().await;
-    let done = match &turn.keys {
-        None => engine::replicate(&source, &destination, place, &options, &turn.counters).await,
-        Some(keys) => engine::touch(&source, &destination, place, &options, keys, &turn.counters).await,
+    let (from, to) = (&from, &to);
+    let look = |keys: BTreeSet<String>, counters: Arc<Counters>| {
+        let (source, destination, place, options) = (&source, &destination, place.clone(), &options);
+        async move {
+            let done = engine::touch(source, destination, place, options, &keys, &counters).await;
+            done.map_err(|error| explain(from, to, error))
+        }
     };
-    done.map_err(|error| explain(&from, &to, error))
+    let _turn = turn.wait(|keys| look(keys, Arc::default())).await;
+    if let Some(keys) = &turn.keys {
+        return look(keys.clone(), turn.counters.clone()).await;
+    }
+    let done = engine::replicate(&source, &destination, place.clone(), &options, &turn.counters).await;
+    done.map_err(|error| explain(from, to, error))
 }
 
 /// A bucket at a centre, and the way to it.
