@@ -232,7 +232,8 @@ impl RunsOfAll {
     pub(super) fn stop(&self, key: &Key) {
         if let Some(entry) = self.lock().get_mut(key) {
             // What it was to look at, the next run looks at.
-            entry.hints.whole |= entry.task.take().is_some_and(|task| task.is_touch);
+            entry.hints.whole |=
+                entry.task.take().is_some_and(|task| task.is_touch || task.started_at.get().is_none());
         }
     }
 
