@@ -10,6 +10,7 @@ use tripod_crds::bucket_replication::{DeletePolicy, Target};
 use tripod_crds::{BucketReplication, Centre};
 use tripod_domain::bucket_replication::{REPLICA_TAG, Refusal, bucket, bytes, source};
 use tripod_replication::engine::{self, Counters, Deletes, Filter, Options, Place, Report, Side};
+use tripod_replication::fair::Link;
 use tripod_replication::rate::Pace;
 use tripod_replication::wire::Wire;
 use tripod_replication::{Store, StoreConfig, StoreError};
@@ -21,6 +22,12 @@ use crate::vault::layout;
 
 /// Objects of a run that are under way at once: the operator has little memory.
 const UNDER_WAY: usize = 128;
+/// Where a link is slow there are fewer: each gets its next bytes before its store takes it for gone, in seconds.
+const PATIENCE: u64 = 10;
+/// Bytes that come at once.
+const PIECE: u64 = 64 << 10;
+/// However slow it is.
+const LEAST: usize = 4;
 /// Replicas of replicas that are followed.
 const CHAIN: usize = 8;
 
@@ -38,7 +45,9 @@ pub(super) async fn run(
     Stores::owned_by_tags(&tags, &from.bucket, &system).map_err(|e| from.failed("Source", &e))?;
     refuse_a_ring(ctx, &tags, &to).await?;
     let name = source(spec);
-    let (reading, writing) = over_the_link(ctx, &from, &to, &system, (wire(&from)?, wire(&to)?))?;
+    let link = ctx.links.between(&from.centre.name_any(), &to.centre, Timestamp::now());
+    let link = link.map_err(|message| Refusal { reason: "LinkInvalid".to_owned(), message })?;
+    let (reading, writing) = over_the_link(ctx, &link, &from, &system, (wire(&from)?, wire(&to)?));
     prepare(&to, &writing, &system, &name, spec.adopt).await?;
 
     let of = hex::encode(Sha256::digest(format!("{name} to {}", to.name())));
@@ -48,7 +57,8 @@ pub(super) async fn run(
         prefix: layout::replication(&system, &object.name_any(), &target.centre, &of[..10]),
     };
     let (source, destination) = (Side::new(reading, &from.bucket, ""), Side::new(writing, &to.bucket, ""));
-    let options = options(object).map_err(|message| Refusal { reason: "Invalid".to_owned(), message })?;
+    let options = options(object, link.limits().0)
+        .map_err(|message| Refusal { reason: "Invalid".to_owned(), message })?;
     let (from, to) = (&from, &to);
     let look = |keys: BTreeSet<String>, counters: Arc<Counters>| {
         let (source, destination, place, options) = (&source, &destination, place.clone(), &options);
@@ -113,20 +123,18 @@ fn wire(end: &End) -> Result<Wire, Refusal> {
 /// The side that is not here lies behind the link between both centres, which departments share.
 fn over_the_link(
     ctx: &Ctx,
+    link: &Link,
     from: &End,
-    to: &End,
     system: &str,
     (reading, writing): (Wire, Wire),
-) -> Result<(Wire, Wire), Refusal> {
-    let link = ctx.links.between(&from.centre.name_any(), &to.centre, Timestamp::now());
-    let link = link.map_err(|message| Refusal { reason: "LinkInvalid".to_owned(), message })?;
+) -> (Wire, Wire) {
     let department = ctx.tenancy.read().department_of(system).map(str::to_owned);
     let lane = link.lane(department.as_deref().unwrap_or(system));
-    Ok(if from.centre.name_any() == ctx.centre {
+    if from.centre.name_any() == ctx.centre {
         (reading, writing.over(lane))
     } else {
         (reading.over(lane), writing)
-    })
+    }
 }
 
 /// A replica of the target can't be its source: what is deleted or damaged in one would go round for ever.
@@ -189,8 +197,16 @@ async fn prepare(to: &End, wire: &Wire, system: &str, source: &str, adopt: bool)
     Ok(())
 }
 
-fn options(object: &BucketReplication) -> Result<Options, String> {
+/// As many as a limit of so many bytes a second feeds.
+fn under_way(limit: Option<u64>) -> usize {
+    let fed = limit.and_then(|bytes| usize::try_from(bytes.saturating_mul(PATIENCE) / PIECE).ok());
+    fed.map_or(UNDER_WAY, |fed| fed.clamp(LEAST, UNDER_WAY))
+}
+
+/// `of_link`: bytes a second that the link carries now.
+fn options(object: &BucketReplication, of_link: Option<u64>) -> Result<Options, String> {
     let spec = &object.spec;
+    let bandwidth = spec.bandwidth.as_ref().map(bytes).transpose()?;
     let mut filter = Filter::globs(&spec.filter.include, &spec.filter.exclude)?;
     filter.smallest = spec.filter.min_size.as_ref().map(bytes).transpose()?;
     filter.largest = spec.filter.max_size.as_ref().map(bytes).transpose()?;
@@ -201,8 +217,8 @@ fn options(object: &BucketReplication) -> Result<Options, String> {
         },
         filter,
         adopt: spec.adopt,
-        at_once: UNDER_WAY,
-        pace: spec.bandwidth.as_ref().map(bytes).transpose()?.map(Pace::new),
+        at_once: under_way(bandwidth.into_iter().chain(of_link).min()),
+        pace: bandwidth.map(Pace::new),
         requests: spec.requests_per_second.map(|most| Pace::new(most.into())),
     })
 }
@@ -224,5 +240,16 @@ fn explain(from: &End, to: &End, error: StoreError) -> Refusal {
         (true, false) => from.failed("Source", &error.into()),
         (false, true) => to.failed("Target", &error.into()),
         _ => Refusal { reason: "RunFailed".to_owned(), message: error.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_link_has_fewer_objects_under_way() {
+        let so_many = [None, Some(1), Some(100_000), Some(500_000), Some(u64::MAX)].map(under_way);
+        assert_eq!(so_many, [UNDER_WAY, LEAST, 15, 76, UNDER_WAY]);
     }
 }
