@@ -12,6 +12,7 @@ use aws_smithy_runtime_api::client::dns::{DnsFuture, ResolveDns, ResolveDnsError
 use http::Uri;
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Serialize};
 use tower::Service;
 
 use crate::StoreError;
@@ -50,8 +51,9 @@ const fn v6(address: [u16; 8], length: u8) -> IpNet {
     IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::from_segments(address), length))
 }
 
-/// Which addresses may be connected to. By default all.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Which addresses may be connected to. By default all. Written down for those who work for others.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Reach {
     refused: Vec<IpNet>,
     allowed: Vec<IpNet>,

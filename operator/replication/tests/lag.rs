@@ -33,6 +33,7 @@ fn side(store: &MemoryStore) -> Side {
         access_key_id: "key".into(),
         secret_access_key: "secret".into(),
         session_token: None,
+        reach: tripod_replication::Reach::default(),
     };
     let patience = Patience { silence: Duration::from_secs(20), pause: Duration::from_millis(1) };
     Side::new(Wire::with_patience(&config, patience).unwrap(), BUCKET, "")

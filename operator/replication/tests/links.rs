@@ -29,6 +29,7 @@ fn wire(store: &MemoryStore) -> Wire {
         access_key_id: "key".into(),
         secret_access_key: "secret".into(),
         session_token: None,
+        reach: tripod_replication::Reach::default(),
     })
     .unwrap()
 }

@@ -14,11 +14,14 @@ use tripod_replication::wire::{Patience, Wire};
 use tripod_replication::{StoreConfig, StoreError};
 
 const BUCKET: &str = "b";
+const VAULT: &str = "vault";
 
 struct World {
     source: MemoryStore,
     target: MemoryStore,
     folder: tempfile::TempDir,
+    /// The manifest lies in a bucket of the target.
+    in_bucket: bool,
     options: Options,
 }
 
@@ -30,6 +33,7 @@ fn side(store: &MemoryStore) -> Side {
         access_key_id: "key".into(),
         secret_access_key: "secret".into(),
         session_token: None,
+        reach: tripod_replication::Reach::default(),
     };
     let patience = Patience { silence: Duration::from_secs(5), pause: Duration::from_millis(2) };
     Side::new(Wire::with_patience(&config, patience).unwrap(), BUCKET, "")
@@ -43,22 +47,39 @@ impl World {
             store.create_bucket(BUCKET, BucketOptions::default());
         }
         let options = Options { deletes: Deletes::Mirror { most: 100 }, ..Options::default() };
-        Self { source, target, folder: tempfile::tempdir().unwrap(), options }
+        Self { source, target, folder: tempfile::tempdir().unwrap(), in_bucket: false, options }
     }
 
     fn put(&self, key: &str, content: &str) {
         self.source.put(BUCKET, key, content.as_bytes().to_vec());
     }
 
+    fn place(&self) -> Place {
+        if !self.in_bucket {
+            return Place::Folder(self.folder.path().to_owned());
+        }
+        let wire = side(&self.target).wire;
+        Place::Bucket { wire, bucket: VAULT.to_owned(), prefix: "replication/a/".to_owned() }
+    }
+
+    /// Notes that no whole run has taken in yet.
+    fn notes(&self) -> usize {
+        if self.in_bucket {
+            let names = self.target.current(VAULT);
+            return names.keys().filter(|name| name.starts_with("replication/a/touched/")).count();
+        }
+        std::fs::read_dir(self.folder.path().join("touched")).unwrap().count()
+    }
+
     async fn run(&self) -> Report {
-        let place = Place::Folder(self.folder.path().to_owned());
+        let place = self.place();
         let counters = Arc::new(Counters::default());
         let (source, target) = (side(&self.source), side(&self.target));
         engine::replicate(&source, &target, place, &self.options, &counters).await.unwrap()
     }
 
     async fn try_touch(&self, keys: &[&str]) -> Result<Report, StoreError> {
-        let place = Place::Folder(self.folder.path().to_owned());
+        let place = self.place();
         let (source, target) = (side(&self.source), side(&self.target));
         let keys = keys.iter().map(|key| (*key).to_owned()).collect();
         engine::touch(&source, &target, place, &self.options, &keys, &Arc::new(Counters::default())).await
@@ -76,8 +97,10 @@ impl World {
 
 #[tokio::test]
 async fn what_was_touched_is_not_copied_again() {
-    for etags in [ETags::Md5, ETags::Opaque] {
-        let world = World::new(Kind { etags, ..Kind::default() }).await;
+    for (etags, in_bucket) in [(ETags::Md5, false), (ETags::Opaque, true)] {
+        let mut world = World::new(Kind { etags, ..Kind::default() }).await;
+        world.in_bucket = in_bucket;
+        world.target.create_bucket(VAULT, BucketOptions::default());
         for key in ["a", "b", "目录/c"] {
             world.put(key, "old");
         }
@@ -87,11 +110,11 @@ async fn what_was_touched_is_not_copied_again() {
         let touched = world.touch(&["d", "目录/c", "a", "never there"]).await;
         assert_eq!((touched.copied, touched.kept, touched.failed), (2, 1, 0), "{etags:?}");
         assert_eq!((world.there("目录/c"), world.there("d")), (Some("new".into()), Some("new".into())));
+        assert_eq!(world.notes(), 1);
         let run = world.run().await;
         assert_eq!((run.copied, run.kept, run.drifted), (0, 4, 0), "{etags:?}");
         // The manifest has taken it in: what follows needs no notes.
-        let notes = std::fs::read_dir(world.folder.path().join("touched")).unwrap().count();
-        assert_eq!(notes, 0);
+        assert_eq!(world.notes(), 0);
         let run = world.run().await;
         assert_eq!((run.copied, run.kept), (0, 4));
     }

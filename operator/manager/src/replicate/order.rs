@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
-use tripod_replication::StoreConfig;
+use tripod_replication::{Reach, StoreConfig};
 use tripod_replication::engine::{Deletes, Filter, Options, Place, Side};
 use tripod_replication::rate::Pace;
 use tripod_replication::wire::Wire;
@@ -51,6 +51,8 @@ pub struct At {
     /// PEM certificates to trust beside the public ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_pem: Option<String>,
+    /// Where it may be.
+    pub reach: Reach,
     pub bucket: String,
 }
 
@@ -78,6 +80,7 @@ impl At {
             endpoint: config.endpoint.clone(),
             region: config.region.clone(),
             ca_pem: config.ca_pem.clone(),
+            reach: config.reach.clone(),
             bucket: bucket.to_owned(),
         }
     }
@@ -93,6 +96,7 @@ impl At {
             access_key_id: needed("ACCESS_KEY_ID")?.trim().to_owned(),
             secret_access_key: needed("SECRET_ACCESS_KEY")?.trim().to_owned(),
             session_token: set("SESSION_TOKEN"),
+            reach: self.reach.clone(),
         })?)
     }
 }
@@ -132,6 +136,7 @@ impl Order {
             at_once: self.at_once,
             pace: self.bandwidth.map(Pace::new),
             requests: self.requests.map(Pace::new),
+            ..Options::default()
         };
         Ok(Ready {
             source: Side::new(reading, &self.source.bucket, ""),
@@ -151,6 +156,7 @@ mod tests {
             endpoint: endpoint.into(),
             region: "cn".into(),
             ca_pem: None,
+            reach: Reach::default(),
             bucket: "files".into(),
         };
         Order {

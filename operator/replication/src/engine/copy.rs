@@ -209,7 +209,7 @@ impl Copier {
     }
 
     async fn attempt(&self, wanted: &Wanted, again: bool) -> Result<Copied, Setback> {
-        self.asked().await;
+        self.request().await;
         if let ETag::Parts(_, count) = wanted.seen.etag
             && let Some(written) = parts::copy(self, wanted, count).await.map_err(source_or_destination)?
         {
@@ -231,7 +231,7 @@ impl Copier {
     }
 
     /// A request more, at the pace of the link.
-    pub(super) async fn asked(&self) {
+    pub(super) async fn request(&self) {
         if let Some(requests) = &self.requests {
             requests.one().await;
         }
@@ -355,7 +355,7 @@ impl Copier {
 
     /// Digests of a whole object.
     pub(super) async fn read(&self, side: &Side, key: &str, etag: &ETag) -> Result<Digests, StoreError> {
-        self.asked().await;
+        self.request().await;
         let at = side.key(key);
         let only = Part { is: (!etag.is_empty()).then_some(etag), ..Part::default() };
         let found = side.wire.get(&side.bucket, &at, only).await?;

@@ -153,7 +153,7 @@ async fn part(
     let found = if let Some(found) = begun {
         found
     } else {
-        copier.asked().await;
+        copier.request().await;
         let is = Some(&wanted.seen.etag);
         let part = match cut {
             Cut::ByNumber => Part { is, number: Some(number), ..Part::default() },

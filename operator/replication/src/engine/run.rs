@@ -14,6 +14,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::copy::{Copied, Copier};
 use super::decide::{Step, Why};
 use super::gate::Permit;
+use super::gone::Gone;
 use super::journal::{self, Left, Writer};
 use super::manifest::{Manifest, Place, Shared};
 use super::merge::{Merge, Merged};

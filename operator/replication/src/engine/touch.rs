@@ -14,7 +14,7 @@ use super::copy::{Copied, Copier};
 use super::decide::{Known, Step, Why, decide};
 use super::journal::{self, Writer};
 use super::manifest::{Manifest, Place};
-use super::record::{Record, Seen};
+use super::record::{Proof, Record, Seen};
 use super::report::{Counters, Report};
 use super::touched::{self, precise};
 use super::{Options, Side, check, run};
@@ -104,10 +104,16 @@ impl Touch {
         let mut wanted = Vec::new();
         for (key, heads) in pairs {
             match heads {
-                Ok((here, there)) => wanted.extend(self.wanted(here, there, records.remove(&key))),
+                Ok((here, there)) => {
+                    // That it was left out says nothing of what is there.
+                    let record = records.remove(&key).filter(|record| record.proof != Proof::LeftOut);
+                    wanted.extend(self.wanted(here, there, record));
+                },
                 Err(error) => self.counters.failed(&key, 0, error.to_string()),
             }
         }
+        let wanted = self.tagged(wanted).await;
+        wanted.iter().for_each(|wanted| self.counters.found(&Seen::of(&wanted.entry), wanted.why));
         if wanted.is_empty() {
             return Ok(());
         }
@@ -130,9 +136,28 @@ impl Touch {
         Ok(())
     }
 
+    /// Those that have the tags that are asked for.
+    async fn tagged(&self, wanted: Vec<Wanted>) -> Vec<Wanted> {
+        let Some(asked) = &self.copier.asked else { return wanted };
+        let (side, requests) = (&self.copier.source, self.copier.requests.as_ref());
+        let each = asked.are_on_each(side, wanted, |wanted| &wanted.entry.key, requests).await;
+        let kept = each.into_iter().filter_map(|(wanted, are_there)| match are_there {
+            Ok(true) => Some(wanted),
+            Ok(false) => {
+                self.counters.left_out.fetch_add(1, Ordering::Relaxed);
+                None
+            }
+            Err(error) => {
+                self.counters.failed(&wanted.entry.key, wanted.entry.modified, error.to_string());
+                None
+            }
+        });
+        kept.collect()
+    }
+
     /// What both sides have under a key.
     async fn look(&self, key: &str) -> Result<(Option<Head>, Option<Head>), StoreError> {
-        self.copier.asked().await;
+        self.copier.request().await;
         let (here, now) = head(&self.copier.source, key).await?;
         self.counters.listed_at(now);
         let (there, _) = head(&self.copier.destination, key).await?;
@@ -182,7 +207,6 @@ impl Touch {
                 return None;
             }
         };
-        self.counters.found(&Seen::of(&wanted.entry), wanted.why);
         Some(wanted)
     }
 
@@ -202,6 +226,10 @@ impl Touch {
                 Some(record)
             }
             Ok(Copied::Gone) => None,
+            Ok(Copied::LeftOut) => {
+                self.counters.left_out.fetch_add(1, Ordering::Relaxed);
+                None
+            }
             Err(error) => {
                 self.counters.failed(&key, modified, error.to_string());
                 None

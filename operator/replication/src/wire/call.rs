@@ -100,6 +100,7 @@ impl Wire {
         lane.request().await;
         match request.body_mut() {
             Outgoing::Passing(passing) => passing.goes_over(lane.clone()),
+            Outgoing::Hashed(hashed) => hashed.passing.goes_over(lane.clone()),
             Outgoing::Whole(bytes) => lane.bytes(bytes.as_ref().map_or(0, |b| b.len() as u64)).await,
         }
     }

@@ -65,6 +65,10 @@ impl Collected {
         }
     }
 
+    pub(super) fn has_keys(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.keys.is_empty() && !self.gone && !self.whole
     }

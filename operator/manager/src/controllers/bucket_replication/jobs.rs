@@ -42,7 +42,8 @@ const REST: Duration = Duration::from_secs(3);
 /// When runs of replications are made by Jobs.
 #[derive(Args, Clone, Debug)]
 pub struct JobArguments {
-    /// Runs of at least so many objects are made by the pods of a Job; 0: none is.
+    /// Runs that copy so many objects, or compare 32 times as many, are made by the pods of a Job; 0: none is. Where the target's
+    /// Centre limits the link, the operator makes them itself.
     #[arg(
         id = "replication_jobs_from_objects",
         long = "replication-jobs-from-objects",
@@ -108,12 +109,14 @@ impl JobArguments {
 /// Who makes the next run of a pair.
 pub(super) async fn way(ctx: &Ctx, pair: &Pair) -> Result<Way, StoreError> {
     let sizes = ctx.replication_jobs.sizes();
-    if sizes.from_objects == 0 {
+    // What pods do is not counted where links are shared.
+    let has_limits = pair.to.centre.spec.links.iter().any(|link| link.from == pair.from.centre.name_any());
+    if sizes.from_objects == 0 || has_limits {
         return Ok(Way::Operator);
     }
     let most = sizes.from_objects;
     let known = shards::inventory(&pair.source, &pair.destination, &pair.place, most).await?;
-    Ok(domain::way(&sizes, known.objects, known.begun))
+    Ok(domain::way(&sizes, known.recorded, known.unrecorded, known.begun))
 }
 
 /// Makes a run by a Job, or goes on with one; `None` where the target's store can't be used for that.

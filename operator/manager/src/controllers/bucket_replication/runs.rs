@@ -9,7 +9,7 @@ use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::task::AbortHandle;
 use tripod_crds::BucketReplication;
 use tripod_crds::bucket_replication::{Target, Workers};
@@ -79,6 +79,8 @@ pub(super) struct Asked {
 /// Given to a run, which waits for its turn and counts.
 pub(super) struct Turn {
     all: Arc<RunsOfAll>,
+    key: Key,
+    hinted: Arc<Notify>,
     pub(super) counters: Arc<Counters>,
     /// Only these are looked at; where there are none named, everything is.
     pub(super) keys: Option<BTreeSet<String>>,
@@ -87,12 +89,36 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    /// Waits; what is returned is held while the work lasts.
-    pub(super) async fn wait(&self) -> Option<SemaphorePermit<'_>> {
-        let places = if self.keys.is_some() { &self.all.touches } else { &self.all.places };
-        let permit = places.acquire().await.ok();
-        let _ = self.started_at.set(Timestamp::now());
-        permit
+    /// Waits; what is returned is held while the work lasts. Until a run of everything begins, keys that events name are
+    /// looked at: others may be before it for hours.
+    pub(super) async fn wait<F>(
+        &self,
+        look: impl Fn(BTreeSet<String>) -> F + Send + Sync,
+    ) -> Option<SemaphorePermit<'_>>
+    where
+        F: Future<Output = Result<Report, Refusal>> + Send,
+    {
+        if self.keys.is_some() {
+            let permit = self.all.touches.acquire().await.ok();
+            let _ = self.started_at.set(Timestamp::now());
+            return permit;
+        }
+        let mut place = std::pin::pin!(self.all.places.acquire());
+        loop {
+            tokio::select! {
+                biased;
+                permit = &mut place => {
+                    self.all.begins(&self.key);
+                    let _ = self.started_at.set(Timestamp::now());
+                    return permit.ok();
+                }
+                () = self.hinted.notified() => {
+                    let keys = self.all.take_keys(&self.key);
+                    let _permit = self.all.touches.acquire().await;
+                    self.all.touched(&self.key, &look(keys).await);
+                }
+            }
+        }
     }
 
     /// The same for a run that others make: the operator's own go on beside it.
@@ -129,6 +155,8 @@ struct Entry {
 struct Task {
     asked: Asked,
     is_touch: bool,
+    /// There are keys to be looked at while it waits for its turn.
+    hinted: Arc<Notify>,
     counters: Arc<Counters>,
     started_at: Arc<OnceLock<Timestamp>>,
     workers: Arc<Mutex<Option<Workers>>>,
@@ -191,13 +219,16 @@ impl RunsOfAll {
         let (counters, started_at) = (Arc::<Counters>::default(), Arc::<OnceLock<Timestamp>>::default());
         let workers = Arc::<Mutex<Option<Workers>>>::default();
         let keys = is_touch.then(|| entry.hints.take_keys());
-        if !is_touch {
-            entry.hints.forget();
+        let hinted = Arc::<Notify>::default();
+        if entry.hints.has_keys() {
+            hinted.notify_one();
         }
         let turn = Turn {
-            keys,
             all: self.clone(),
+            key: key.clone(),
+            hinted: hinted.clone(),
             counters: counters.clone(),
+            keys,
             started_at: started_at.clone(),
             workers: workers.clone(),
         };
@@ -209,6 +240,7 @@ impl RunsOfAll {
         entry.task = Some(Task {
             asked,
             is_touch,
+            hinted,
             counters,
             started_at,
             workers,
@@ -221,7 +253,8 @@ impl RunsOfAll {
     pub(super) fn stop(&self, key: &Key) {
         if let Some(entry) = self.lock().get_mut(key) {
             // What it was to look at, the next run looks at.
-            entry.hints.whole |= entry.task.take().is_some_and(|task| task.is_touch);
+            entry.hints.whole |=
+                entry.task.take().is_some_and(|task| task.is_touch || task.started_at.get().is_none());
         }
     }
 
@@ -300,9 +333,32 @@ impl RunsOfAll {
         let mut known = self.lock();
         let Some(entry) = known.get_mut(&key) else { return };
         entry.hints.is_awaited = false;
-        // Else its end wakes.
-        if entry.task.is_none() {
-            self.wake(&key);
+        match &entry.task {
+            None => self.wake(&key),
+            Some(task) if !task.is_touch && task.started_at.get().is_none() => task.hinted.notify_one(),
+            // Its end wakes.
+            Some(_) => {}
+        }
+    }
+
+    fn take_keys(&self, key: &Key) -> BTreeSet<String> {
+        self.lock().get_mut(key).map(|entry| entry.hints.take_keys()).unwrap_or_default()
+    }
+
+    /// A run of everything begins.
+    fn begins(&self, key: &Key) {
+        if let Some(entry) = self.lock().get_mut(key) {
+            entry.hints.forget();
+        }
+    }
+
+    /// What a look at keys came to that was made while a run waited for its turn.
+    fn touched(&self, key: &Key, result: &Result<Report, Refusal>) {
+        if let Ok(report) = result {
+            self.metrics.replicated(&key.labels(), report.copied_bytes, report.drifted);
+        }
+        if let Some(entry) = self.lock().get_mut(key) {
+            entry.hints.touched(result);
         }
     }
 
@@ -397,6 +453,10 @@ mod tests {
         }
     }
 
+    async fn nothing(_: BTreeSet<String>) -> Result<Report, Refusal> {
+        Ok(Report::default())
+    }
+
     fn asked() -> Asked {
         Asked { generation: Some(1), token: None }
     }
@@ -416,7 +476,7 @@ mod tests {
         {
             let before = all.look(&of("a")).last.map(|last| last.ended_at);
             all.start(&of("a"), asked(), false, |turn| async move {
-                let _turn = turn.wait().await;
+                let _turn = turn.wait(nothing).await;
                 result
             });
             until(|| all.look(&of("a")).last.map(|last| last.ended_at) != before).await;
@@ -431,7 +491,7 @@ mod tests {
         let runs = |name: &str| all.look(&of(name)).current.is_some_and(|c| c.started_at.is_some());
         for name in ["a", "b", "c"] {
             all.start(&of(name), asked(), false, |turn| async move {
-                let _turn = turn.wait().await;
+                let _turn = turn.wait(nothing).await;
                 std::future::pending().await
             });
         }
@@ -472,7 +532,7 @@ mod tests {
         assert_eq!(all.look(&of("a")).hints.keys, 2);
         let (done, ends) = tokio::sync::oneshot::channel::<Report>();
         all.start(&of("a"), asked(), true, |turn| async move {
-            let _turn = turn.wait().await;
+            let _turn = turn.wait(nothing).await;
             assert_eq!(turn.keys.as_ref().unwrap().len(), 2);
             Ok(ends.await.unwrap())
         });
@@ -486,9 +546,12 @@ mod tests {
         assert!(current.is_none() && last.is_none(), "it is no run of everything");
         assert_eq!((hints.keys, hints.whole, hints.gone, hints.missing), (1, true, true, Some(7)));
         // A run of everything looks at all of it.
-        all.start(&of("a"), asked(), false, |_| async { Ok(Report::default()) });
-        assert_eq!((all.look(&of("a")).hints.keys, all.look(&of("a")).hints.whole), (0, false));
+        all.start(&of("a"), asked(), false, |turn| async move {
+            let _turn = turn.wait(nothing).await;
+            Ok(Report::default())
+        });
         until(|| all.look(&of("a")).last.is_some()).await;
+        assert_eq!((all.look(&of("a")).hints.keys, all.look(&of("a")).hints.whole), (0, false));
         assert_eq!(all.look(&of("a")).hints.missing, None);
     }
 
@@ -501,5 +564,38 @@ mod tests {
         all.start(&of("a"), asked(), true, |_| std::future::pending());
         all.stop(&of("a"));
         assert!(all.look(&of("a")).hints.whole);
+    }
+
+    #[tokio::test]
+    async fn keys_do_not_wait_until_a_run_of_everything_has_its_turn() {
+        let all = Arc::new(RunsOfAll::new(Arc::default()));
+        let _woken = all.open();
+        for name in ["a", "b"] {
+            all.start(&of(name), asked(), false, |turn| async move {
+                let _turn = turn.wait(nothing).await;
+                std::future::pending().await
+            });
+        }
+        until(|| ["a", "b"].iter().all(|n| all.look(&of(n)).current.is_some_and(|c| c.started_at.is_some())))
+            .await;
+        let looked_at = Arc::<Mutex<Vec<String>>>::default();
+        let looks = looked_at.clone();
+        all.start(&of("c"), asked(), false, |turn| async move {
+            let _turn = turn
+                .wait(|keys| {
+                    looks.lock().unwrap().extend(keys);
+                    async { Err(Refusal { reason: "No".into(), message: "n".into() }) }
+                })
+                .await;
+            Ok(Report::default())
+        });
+        all.hint("production", &[event("k", false)]).unwrap();
+        all.clone().wake_later(of("c")).await;
+        until(|| *looked_at.lock().unwrap() == ["k"]).await;
+        let Runs { current, hints, .. } = all.look(&of("c"));
+        assert!(current.is_some_and(|c| c.started_at.is_none()) && hints.whole, "it still waits");
+        all.stop(&of("a"));
+        until(|| all.look(&of("c")).last.is_some()).await;
+        assert_eq!(all.look(&of("c")).hints, domain::Hints::default());
     }
 }

@@ -1,6 +1,7 @@
 //! One run: whose the buckets are, then the engine. Every way in which it can't be done has a reason of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -9,7 +10,8 @@ use tripod_crds::bucket_replication::{DeletePolicy, Target};
 use tripod_crds::{BucketReplication, Centre};
 use tripod_domain::bucket_replication::{REPLICA_TAG, Refusal, bucket, bytes, source};
 use tripod_domain::bucket_replication_jobs::Way;
-use tripod_replication::engine::{self, Deletes, Filter, Options, Place, Report, Side};
+use tripod_replication::engine::{self, Counters, Deletes, Filter, Options, Place, Report, Side};
+use tripod_replication::fair::Link;
 use tripod_replication::rate::Pace;
 use tripod_replication::wire::Wire;
 use tripod_replication::{Store, StoreConfig, StoreError};
@@ -23,6 +25,12 @@ use crate::vault::layout;
 
 /// Objects of a run that are under way at once: the operator has little memory.
 pub(super) const UNDER_WAY: usize = 128;
+/// Where a link is slow there are fewer: each gets its next bytes before its store takes it for gone, in seconds.
+const PATIENCE: u64 = 10;
+/// Bytes that come at once.
+const PIECE: u64 = 64 << 10;
+/// However slow it is.
+const LEAST: usize = 4;
 /// Replicas of replicas that are followed.
 const CHAIN: usize = 8;
 
@@ -40,7 +48,9 @@ pub(super) async fn run(
     Stores::owned_by_tags(&tags, &from.bucket, &system).map_err(|e| from.failed("Source", &e))?;
     refuse_a_ring(ctx, &tags, &to).await?;
     let name = source(spec);
-    let (reading, writing) = over_the_link(ctx, &from, &to, &system, (wire(&from)?, wire(&to)?))?;
+    let link = ctx.links.between(&from.centre.name_any(), &to.centre, Timestamp::now());
+    let link = link.map_err(|message| Refusal { reason: "LinkInvalid".to_owned(), message })?;
+    let (reading, writing) = over_the_link(ctx, &link, &from, &system, (wire(&from)?, wire(&to)?));
     prepare(&to, &writing, &system, &name, spec.adopt).await?;
 
     let of = hex::encode(Sha256::digest(format!("{name} to {}", to.name())));
@@ -49,7 +59,8 @@ pub(super) async fn run(
         bucket: to.centre.spec.store.bucket.clone(),
         prefix: layout::replication(&system, &object.name_any(), &target.centre, &of[..10]),
     };
-    let mut options = options(object).map_err(|message| Refusal { reason: "Invalid".to_owned(), message })?;
+    let mut options = options(object, link.limits().0)
+        .map_err(|message| Refusal { reason: "Invalid".to_owned(), message })?;
     options.lacking = lacking(&from.centre, &to.centre, Timestamp::now());
     let pair = Pair {
         source: Side::new(reading, &from.bucket, ""),
@@ -59,29 +70,7 @@ pub(super) async fn run(
         from,
         to,
     };
-    let mut permit = turn.wait().await;
-    if let Some(keys) = &turn.keys {
-        let Pair { source, destination, place, options, .. } = &pair;
-        let done = engine::touch(source, destination, place.clone(), options, keys, &turn.counters).await;
-        return done.map_err(|error| pair.explain(error));
-    }
-    let way = jobs::way(ctx, &pair).await.map_err(|error| pair.explain(error))?;
-    if way == Way::Job {
-        // What others do keeps nobody waiting.
-        drop(permit.take());
-        if let Some(report) = jobs::run(ctx, object, target, &pair, &turn).await? {
-            return Ok(report);
-        }
-        permit = turn.wait().await;
-    }
-    // What workers have begun is closed: what they did counts.
-    if pair.close().await? {
-        jobs::remove(ctx, object, &target.centre, |_| true).await?;
-    }
-    let Pair { source, destination, place, options, .. } = &pair;
-    let done = engine::replicate(source, destination, place.clone(), options, &turn.counters).await;
-    drop(permit);
-    done.map_err(|error| pair.explain(error))
+    pair.run(ctx, object, target, &turn).await
 }
 
 /// Both sides of a run, opened.
@@ -95,6 +84,44 @@ pub(super) struct Pair {
 }
 
 impl Pair {
+    /// Some keys, or everything: by the operator itself, or by a Job.
+    async fn run(
+        &self,
+        ctx: &Ctx,
+        object: &BucketReplication,
+        target: &Target,
+        turn: &Turn,
+    ) -> Result<Report, Refusal> {
+        let mut permit = turn.wait(|keys| self.look(keys, Arc::default())).await;
+        if let Some(keys) = &turn.keys {
+            return self.look(keys.clone(), turn.counters.clone()).await;
+        }
+        let way = jobs::way(ctx, self).await.map_err(|error| self.explain(error))?;
+        if way == Way::Job {
+            // What others do keeps nobody waiting.
+            drop(permit.take());
+            if let Some(report) = jobs::run(ctx, object, target, self, turn).await? {
+                return Ok(report);
+            }
+            permit = turn.wait(|keys| self.look(keys, Arc::default())).await;
+        }
+        // What workers have begun is closed: what they did counts.
+        if self.close().await? {
+            jobs::remove(ctx, object, &target.centre, |_| true).await?;
+        }
+        let Self { source, destination, place, options, .. } = self;
+        let done = engine::replicate(source, destination, place.clone(), options, &turn.counters).await;
+        drop(permit);
+        done.map_err(|error| self.explain(error))
+    }
+
+    /// Looks at some keys only.
+    async fn look(&self, keys: BTreeSet<String>, counters: Arc<Counters>) -> Result<Report, Refusal> {
+        let Self { source, destination, place, options, .. } = self;
+        let done = engine::touch(source, destination, place.clone(), options, &keys, &counters).await;
+        done.map_err(|error| self.explain(error))
+    }
+
     /// Closes what workers have begun here; whether there was anything.
     async fn close(&self) -> Result<bool, Refusal> {
         let closed = engine::shards::close(&self.source, &self.destination, &self.place).await;
@@ -155,20 +182,18 @@ fn wire(end: &End) -> Result<Wire, Refusal> {
 /// The side that is not here lies behind the link between both centres, which departments share.
 fn over_the_link(
     ctx: &Ctx,
+    link: &Link,
     from: &End,
-    to: &End,
     system: &str,
     (reading, writing): (Wire, Wire),
-) -> Result<(Wire, Wire), Refusal> {
-    let link = ctx.links.between(&from.centre.name_any(), &to.centre, Timestamp::now());
-    let link = link.map_err(|message| Refusal { reason: "LinkInvalid".to_owned(), message })?;
+) -> (Wire, Wire) {
     let department = ctx.tenancy.read().department_of(system).map(str::to_owned);
     let lane = link.lane(department.as_deref().unwrap_or(system));
-    Ok(if from.centre.name_any() == ctx.centre {
+    if from.centre.name_any() == ctx.centre {
         (reading, writing.over(lane))
     } else {
         (reading.over(lane), writing)
-    })
+    }
 }
 
 /// A replica of the target can't be its source: what is deleted or damaged in one would go round for ever.
@@ -231,8 +256,16 @@ async fn prepare(to: &End, wire: &Wire, system: &str, source: &str, adopt: bool)
     Ok(())
 }
 
-fn options(object: &BucketReplication) -> Result<Options, String> {
+/// As many as a limit of so many bytes a second feeds.
+fn under_way(limit: Option<u64>) -> usize {
+    let fed = limit.and_then(|bytes| usize::try_from(bytes.saturating_mul(PATIENCE) / PIECE).ok());
+    fed.map_or(UNDER_WAY, |fed| fed.clamp(LEAST, UNDER_WAY))
+}
+
+/// `of_link`: bytes a second that the link carries now.
+fn options(object: &BucketReplication, of_link: Option<u64>) -> Result<Options, String> {
     let spec = &object.spec;
+    let bandwidth = spec.bandwidth.as_ref().map(bytes).transpose()?;
     let mut filter = Filter::globs(&spec.filter.include, &spec.filter.exclude)?;
     filter.smallest = spec.filter.min_size.as_ref().map(bytes).transpose()?;
     filter.largest = spec.filter.max_size.as_ref().map(bytes).transpose()?;
@@ -244,8 +277,8 @@ fn options(object: &BucketReplication) -> Result<Options, String> {
         },
         filter,
         adopt: spec.adopt,
-        at_once: UNDER_WAY,
-        pace: spec.bandwidth.as_ref().map(bytes).transpose()?.map(Pace::new),
+        at_once: under_way(bandwidth.into_iter().chain(of_link).min()),
+        pace: bandwidth.map(Pace::new),
         requests: spec.requests_per_second.map(|most| Pace::new(most.into())),
         ..Options::default()
     })
@@ -269,5 +302,16 @@ fn explain(from: &End, to: &End, error: StoreError) -> Refusal {
         (true, false) => from.failed("Source", &error.into()),
         (false, true) => to.failed("Target", &error.into()),
         _ => Refusal { reason: "RunFailed".to_owned(), message: error.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_link_has_fewer_objects_under_way() {
+        let so_many = [None, Some(1), Some(100_000), Some(500_000), Some(u64::MAX)].map(under_way);
+        assert_eq!(so_many, [UNDER_WAY, LEAST, 15, 76, UNDER_WAY]);
     }
 }

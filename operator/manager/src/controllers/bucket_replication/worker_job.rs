@@ -96,6 +96,7 @@ impl WorkerJob<'_> {
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::batch::v1::Job;
+    use tripod_replication::Reach;
 
     use super::*;
     use crate::replicate::order::{At, Manifest, VERSION};
@@ -105,6 +106,7 @@ mod tests {
             endpoint: endpoint.into(),
             region: "cn".into(),
             ca_pem: None,
+            reach: Reach::default(),
             bucket: "files".into(),
         };
         let order = Order {

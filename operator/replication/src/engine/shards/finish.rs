@@ -11,6 +11,7 @@ use super::objects::Objects;
 use super::state::{FOLDER, State, decoded};
 use super::view::{View, plan_name, runs};
 use crate::StoreError;
+use crate::engine::copy::Copier;
 use crate::engine::journal::{self, Left};
 use crate::engine::manifest::{Manifest, Place};
 use crate::engine::record::{Described, Seen};

@@ -7,6 +7,7 @@ use super::state::{FOLDER, Plan, State, encoded};
 use super::view::{plan, plan_name, runs, state_name};
 use super::{cut, finish};
 use crate::StoreError;
+use crate::engine::copy::Copier;
 use crate::engine::journal;
 use crate::engine::listing::Range;
 use crate::engine::manifest::{Manifest, Place};
@@ -28,8 +29,10 @@ pub struct Opened {
 pub struct Inventory {
     /// A run in shards was begun and has not ended.
     pub begun: bool,
-    /// Objects on record; where nothing is on record yet, those that the source lists.
-    pub objects: u64,
+    /// Objects on record.
+    pub recorded: u64,
+    /// Where nothing is on record yet: those that the source lists.
+    pub unrecorded: u64,
 }
 
 /// Looks how large a run would be; counts no further than up to `most`.
@@ -47,20 +50,21 @@ pub async fn inventory(
         Err(_) => false,
     };
     let manifest = Manifest::open(place.clone(), &of(source, destination)).await?;
-    let mut objects = manifest.segments().iter().map(|segment| u64::from(segment.count)).sum();
-    if objects == 0 {
+    let recorded = manifest.segments().iter().map(|segment| u64::from(segment.count)).sum();
+    let mut unrecorded = 0;
+    if recorded == 0 {
         let mut after: Option<String> = None;
-        while objects < most {
+        while unrecorded < most {
             let list = || source.wire.list(&source.bucket, &source.prefix, after.as_deref(), None);
             let page = source.wire.persist(list).await?;
-            objects += page.entries.len() as u64;
+            unrecorded += page.entries.len() as u64;
             after = page.entries.last().map(|entry| entry.key.clone());
             if !page.truncated || after.is_none() {
                 break;
             }
         }
     }
-    Ok(Inventory { begun, objects })
+    Ok(Inventory { begun, recorded, unrecorded })
 }
 
 /// Begins a run in about so many shards, or takes up the one that was begun with the same terms. One of other terms is closed:
