@@ -2,12 +2,15 @@
 //! known to be ours: it may be deleted when the source has it no more, where somebody else's may not.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::manifest::Reader;
 use crate::StoreError;
 
+/// After so long no request of a run that has ended lands any more: stores give up on those that say nothing much sooner.
+const LATE: Duration = Duration::from_hours(1);
 const FOLDER: &str = "journal/";
 /// Between keys: no key has it.
 const END: u8 = 0;
@@ -85,6 +88,11 @@ impl Left {
             place.remove(page).await?;
         }
         Ok(())
+    }
+
+    /// Forgets what is over: no request of it lands any more.
+    pub(super) async fn forget_over(&self, place: &Reader) -> Result<(), StoreError> {
+        self.forget(place, now().saturating_sub(LATE.as_nanos())).await
     }
 
     pub(super) fn cursor(&self, place: &Reader) -> Cursor {

@@ -4,7 +4,7 @@
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::Side;
+use super::{Side, versions};
 use crate::StoreError;
 use crate::wire::{Entry, Page};
 
@@ -23,7 +23,7 @@ pub struct Range {
 }
 
 impl Range {
-    fn is_behind(&self, key: &str) -> bool {
+    pub(super) fn is_behind(&self, key: &str) -> bool {
         self.until.as_deref().is_some_and(|until| key > until)
     }
 }
@@ -42,7 +42,10 @@ pub(super) struct Cursor {
 impl Cursor {
     pub(super) fn open(side: Side, range: Range) -> Self {
         let (sender, pages) = mpsc::channel(AHEAD);
-        let task = tokio::spawn(fetch(side, range, sender));
+        let task = match side.as_of.clone() {
+            None => tokio::spawn(fetch(side, range, sender)),
+            Some(as_of) => tokio::spawn(versions::fetch_as_of(side, range, as_of, sender)),
+        };
         Self { pages, task, page: Vec::new().into_iter(), next: None, ended: false, now: None }
     }
 
@@ -156,7 +159,14 @@ mod tests {
     use crate::wire::ETag;
 
     fn page(keys: &[&str]) -> Page {
-        let entry = |key: &&str| Entry { key: (*key).into(), size: 0, etag: ETag::new(""), modified: 0 };
+        let etag = ETag::new("");
+        let entry = |key: &&str| Entry {
+            key: (*key).into(),
+            size: 0,
+            etag: etag.clone(),
+            modified: 0,
+            version: None,
+        };
         Page { entries: keys.iter().map(entry).collect(), ..Page::default() }
     }
 

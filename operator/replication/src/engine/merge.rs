@@ -26,7 +26,7 @@ pub(super) enum Merged {
     LeftOut(Option<Record>),
 }
 
-struct Records {
+pub(super) struct Records {
     manifest: Reader,
     segments: VecDeque<Described>,
     page: std::vec::IntoIter<Record>,
@@ -35,7 +35,16 @@ struct Records {
 }
 
 impl Records {
-    async fn peek(&mut self) -> Result<Option<&Record>, StoreError> {
+    pub(super) fn open(manifest: Reader, segments: Vec<Described>) -> Self {
+        let page = Vec::new().into_iter();
+        Self { manifest, segments: segments.into(), page, next: None, last: None }
+    }
+
+    pub(super) fn take(&mut self) -> Option<Record> {
+        self.next.take()
+    }
+
+    pub(super) async fn peek(&mut self) -> Result<Option<&Record>, StoreError> {
         while self.next.is_none() {
             self.next = self.page.next();
             if let Some(record) = &self.next {
@@ -71,13 +80,7 @@ impl Merge {
             journal: journal.cursor(&manifest),
             source: Cursor::open(source.clone(), range.clone()),
             destination: Cursor::open(destination.clone(), range.clone()),
-            records: Records {
-                manifest,
-                segments: segments.into(),
-                page: Vec::new().into_iter(),
-                next: None,
-                last: None,
-            },
+            records: Records::open(manifest, segments),
             filter,
         }
     }
@@ -103,7 +106,7 @@ impl Merge {
         // From here on nothing is waited for: whoever waits for this may stop waiting.
         let entry = if at_source { self.source.take() } else { None };
         let there = if at_destination { self.destination.take() } else { None };
-        let record = if on_record { self.records.next.take() } else { None };
+        let record = if on_record { self.records.take() } else { None };
         let wanted = wants_key && entry.as_ref().is_none_or(|entry| self.filter.wants_size(entry));
         if !wanted {
             return Ok(Some(Merged::LeftOut(record)));

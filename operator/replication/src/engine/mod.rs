@@ -3,11 +3,18 @@
 //! Everything streams: memory depends on how much is under way, not on how much there is. What was done is on record every
 //! few seconds, so that a run that is killed is taken up by the next. One object that can't be copied stops no other.
 
+mod append;
+mod chain;
+mod chains;
 mod copy;
 mod decide;
 mod gate;
+mod history;
+mod inspect;
 mod journal;
+mod limits;
 mod listing;
+mod lock;
 mod manifest;
 mod merge;
 mod parts;
@@ -17,7 +24,9 @@ mod recorder;
 mod report;
 mod run;
 mod verify;
+mod versions;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -28,7 +37,10 @@ use crate::StoreError;
 use crate::rate::Pace;
 use crate::wire::{Entry, Wire};
 
+pub use self::chain::Pair;
 pub use self::decide::{Step, Why};
+pub use self::inspect::verify_versions;
+pub use self::limits::{Limits, Note, limits};
 pub use self::manifest::Place;
 pub use self::record::{Proof, Record, Seen};
 pub use self::report::{Counters, Planned, Report, Trouble};
@@ -43,6 +55,8 @@ pub struct Side {
     /// Empty, or where keys begin.
     pub prefix: String,
     etags: Arc<Meaning>,
+    /// Its objects are those of an earlier moment.
+    as_of: Option<Arc<versions::AsOf>>,
 }
 
 /// What a store's `ETag`s are of.
@@ -64,7 +78,21 @@ impl Side {
     #[must_use]
     pub fn new(wire: Wire, bucket: &str, prefix: &str) -> Self {
         let etags = Arc::new(Meaning(AtomicBool::new(true)));
-        Self { wire, bucket: bucket.to_owned(), prefix: prefix.to_owned(), etags }
+        Self { wire, bucket: bucket.to_owned(), prefix: prefix.to_owned(), etags, as_of: None }
+    }
+
+    /// With the objects of the moment that is asked for.
+    fn as_of(&self, options: &Options) -> Self {
+        let as_of = match options.history {
+            History::At(moment) => Some(Arc::new(versions::AsOf::new(moment, options.filter.clone()))),
+            History::Latest | History::All => None,
+        };
+        Self { as_of, ..self.clone() }
+    }
+
+    /// Objects of which it is not sure what they were at that moment.
+    fn uncertain(&self) -> u64 {
+        self.as_of.as_ref().map_or(0, |as_of| as_of.uncertain())
     }
 
     fn key(&self, key: &str) -> String {
@@ -87,6 +115,18 @@ pub enum Deletes {
     /// They are deleted; where the destination keeps versions, that is a marker on top. Only what was replicated is, and
     /// nothing at all where more than `most` were: somebody may have emptied the source.
     Mirror { most: u64 },
+}
+
+/// How much of what the source has been.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum History {
+    /// What is current.
+    #[default]
+    Latest,
+    /// What was current at a moment, by the source's clock, in milliseconds since 1970. Only of a source that keeps versions.
+    At(i64),
+    /// All versions in their order, with delete markers. Only between two that keep versions.
+    All,
 }
 
 /// Which objects.
@@ -145,6 +185,9 @@ pub struct Options {
     pub pace: Option<Pace>,
     /// Requests a second.
     pub requests: Option<Pace>,
+    pub history: History,
+    /// What a storage class of the source is called at the destination. Of what is not named, none is asked for.
+    pub storage_classes: BTreeMap<String, String>,
 }
 
 impl Default for Options {
@@ -156,6 +199,8 @@ impl Default for Options {
             at_once: 512,
             pace: None,
             requests: None,
+            history: History::default(),
+            storage_classes: BTreeMap::new(),
         }
     }
 }
@@ -165,6 +210,7 @@ impl Default for Options {
 pub(crate) struct Losses {
     tags: AtomicU64,
     storage_class: AtomicU64,
+    lock: AtomicU64,
 }
 
 /// Refuses what can't end well.

@@ -38,11 +38,13 @@ enum Cut {
 pub(super) async fn copy(copier: &Copier, wanted: &Wanted, count: u32) -> Result<Option<Written>, Failed> {
     let from = &copier.source;
     let key = from.key(&wanted.key);
-    let first = Part { is: Some(&wanted.seen.etag), number: Some(1), range: None };
+    let version = wanted.version.as_deref();
+    let first = Part { is: Some(&wanted.seen.etag), number: Some(1), range: None, version };
     let found = from.wire.get(&from.bucket, &key, first).await.map_err(Failed::AtSource)?;
     let size = wanted.seen.size;
     let Some((cut, count)) = cut(copier, &found, size, count) else { return Ok(None) };
-    let about = copier.described(&key, &found).await.map_err(Failed::AtSource)?;
+    let about = copier.described((&key, version), &found).await.map_err(Failed::AtSource)?;
+    let (about, lock) = copier.protected(about, None);
     let to = &copier.destination;
     let at = to.key(&wanted.key);
     let intent = copier.manifest.intend(&at).await.map_err(Failed::AtDestination)?;
@@ -73,7 +75,9 @@ pub(super) async fn copy(copier: &Copier, wanted: &Wanted, count: u32) -> Result
         copier.manifest.fulfilled(&intent).await;
     }
     // Else the next attempt, or the next run, finds it by its intent.
-    result.map(Some)
+    let written = result?;
+    copier.lock(&at, written.version.as_deref(), lock).await.map_err(Failed::AtDestination)?;
+    Ok(Some(written))
 }
 
 /// Throws away what was begun for a key.
@@ -141,12 +145,12 @@ async fn part(
         found
     } else {
         copier.asked().await;
-        let is = Some(&wanted.seen.etag);
+        let (is, version) = (Some(&wanted.seen.etag), wanted.version.as_deref());
         let part = match cut {
-            Cut::ByNumber => Part { is, number: Some(number), range: None },
+            Cut::ByNumber => Part { is, number: Some(number), range: None, version },
             Cut::Even(bytes) => {
                 let first = bytes * u64::from(number - 1);
-                Part { is, number: None, range: Some((first, (first + bytes).min(size) - 1)) }
+                Part { is, number: None, range: Some((first, (first + bytes).min(size) - 1)), version }
             }
         };
         let key = from.key(&wanted.key);

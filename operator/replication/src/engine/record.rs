@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::chain::Pair;
 use crate::StoreError;
 use crate::wire::{ETag, Entry};
 
@@ -49,6 +50,8 @@ pub struct Record {
     pub source: Seen,
     pub destination: Seen,
     pub proof: Proof,
+    /// Contents of its versions that the two stores name differently. Only where all versions are replicated.
+    pub pairs: Option<Box<[Pair]>>,
 }
 
 /// A record as it is kept: the key without what it shares with the one before, the destination without what it shares
@@ -61,7 +64,15 @@ struct Kept<'a> {
     size: Option<u64>,
     etag: Option<ETag>,
     modified: i64,
-    proof: Proof,
+    proof: KeptProof,
+}
+
+/// As [`Proof`], with what else is known.
+#[derive(Serialize, Deserialize)]
+enum KeptProof {
+    ETag,
+    Read,
+    Chain(Proof, Box<[Pair]>),
 }
 
 /// Builds one segment.
@@ -105,7 +116,11 @@ impl Encoder {
             size: (destination.size != source.size).then_some(destination.size),
             etag: (destination.etag != source.etag).then(|| destination.etag.clone()),
             modified: destination.modified,
-            proof: record.proof,
+            proof: match (&record.pairs, record.proof) {
+                (Some(pairs), proof) => KeptProof::Chain(proof, pairs.clone()),
+                (None, Proof::ETag) => KeptProof::ETag,
+                (None, Proof::Read) => KeptProof::Read,
+            },
         };
         let bytes = std::mem::take(&mut self.bytes);
         self.bytes = postcard::to_extend(&kept, bytes).map_err(|e| malformed(&record.key, &e))?;
@@ -160,7 +175,12 @@ pub(super) fn decode(described: &Described, bytes: &[u8]) -> Result<Vec<Record>,
             etag: kept.etag.unwrap_or_else(|| kept.source.etag.clone()),
             modified: kept.modified,
         };
-        records.push(Record { key, source: kept.source, destination, proof: kept.proof });
+        let (proof, pairs) = match kept.proof {
+            KeptProof::ETag => (Proof::ETag, None),
+            KeptProof::Read => (Proof::Read, None),
+            KeptProof::Chain(proof, pairs) => (proof, Some(pairs)),
+        };
+        records.push(Record { key, source: kept.source, destination, proof, pairs });
     }
     Ok(records)
 }
@@ -186,15 +206,18 @@ mod tests {
             source: seen("0123456789abcdef0123456789abcdef", 7),
             destination: seen(etag, 0),
             proof: Proof::Read,
+            pairs: None,
         }
     }
 
     #[test]
     fn a_segment_is_read_as_it_was_written() {
-        let records: Vec<Record> = ["a", "a/目", "a/目录", "a/盟", "b"]
+        let mut records: Vec<Record> = ["a", "a/目", "a/目录", "a/盟", "b"]
             .iter()
             .map(|key| record(key, &format!("etag of {key}")))
             .collect();
+        let pair = Pair { source: ETag::new("a"), destination: ETag::new("b") };
+        records[1].pairs = Some([pair.clone(), pair].into());
         let mut encoder = Encoder::default();
         for record in &records {
             encoder.add(record).unwrap();

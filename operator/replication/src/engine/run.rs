@@ -15,6 +15,7 @@ use super::copy::{Copied, Copier, Knows};
 use super::decide::Step;
 use super::gate::{Gate, Permit};
 use super::journal::{self, Left, Writer};
+use super::limits::limits;
 use super::manifest::{Manifest, Place, Shared};
 use super::merge::{Merge, Merged};
 use super::parts::{self, Doubts};
@@ -22,24 +23,22 @@ use super::ranges::{self, Part, Progress};
 use super::record::{Record, Seen};
 use super::recorder::Recorder;
 use super::report::{Counters, Planned, Report};
-use super::{Deletes, Filter, Losses, Options, Side, check};
+use super::{Deletes, Filter, History, Losses, Options, Side, check, history, inspect, versions};
 use crate::StoreError;
 use crate::wire::{Condition, Entry};
 
 /// Parts of the key space that are gone through at the same time.
 const PARTS: usize = 4;
 /// Work that is lost when a run is killed is at most twice this.
-const CHECKPOINT: Duration = Duration::from_secs(4);
-/// After so long no request of a run that has ended lands any more: stores give up on those that say nothing much sooner.
-const LATE: Duration = Duration::from_hours(1);
+pub(super) const CHECKPOINT: Duration = Duration::from_secs(4);
 /// Keys on a page of the journal, at most.
-const PAGE: usize = 1000;
+pub(super) const PAGE: usize = 1000;
 /// Keys that may wait for one that is under way.
-const WINDOW: usize = 65_536;
+pub(super) const WINDOW: usize = 65_536;
 /// Small enough to tell how fast a link is, in bytes.
-const MEASURE: u64 = 64 << 10;
+pub(super) const MEASURE: u64 = 64 << 10;
 /// Deletions in flight at once.
-const DELETIONS: usize = 16;
+pub(super) const DELETIONS: usize = 16;
 
 /// Makes the destination hold what the source holds.
 ///
@@ -54,10 +53,12 @@ pub async fn replicate(
     counters: &Arc<Counters>,
 ) -> Result<Report, StoreError> {
     check(source, destination)?;
+    let limits = limits(source, destination, options).await?;
+    let source = &source.as_of(options);
     let mut manifest = Manifest::open(place.clone(), &of(source, destination)).await?;
     if manifest.is_new() {
         if !options.adopt {
-            refuse_unless_empty(destination).await?;
+            refuse_unless_empty(destination, options.history).await?;
         }
         // From now on what lies there is known to be ours, also when this run is killed before its first checkpoint.
         manifest.commit(Vec::new()).await?;
@@ -71,6 +72,8 @@ pub async fn replicate(
         pace: options.pace.clone(),
         requests: options.requests.clone(),
         losses: Losses::default(),
+        limits,
+        storage_classes: options.storage_classes.clone(),
         knows: Knows::default(),
         doubts: Doubts::default(),
     });
@@ -79,21 +82,30 @@ pub async fn replicate(
     let progress = Progress::new(&parts);
     let left = Left::find(&copier.manifest).await?;
     let run = Run { copier, counters: counters.clone(), manifest, progress };
-    let gone = all_parts(&run, parts, options, &left).await?;
-    left.forget(&run.copier.manifest, journal::now().saturating_sub(LATE.as_nanos())).await?;
-    let mut report = counters.report();
-    match options.deletes {
-        Deletes::Mirror { most } if gone.count > most => report.fuse = Some(gone.count),
-        Deletes::Mirror { .. } => {
-            delete(&run, gone.objects).await;
-            report = counters.report();
-        }
-        Deletes::Ignore => {}
-    }
+    let mut report = match options.history {
+        History::All => history::replicate(&run, parts, options, &left).await?,
+        History::Latest | History::At(_) => objects(&run, parts, options, &left).await?,
+    };
     let losses = &run.copier.losses;
     report.lost_tags = losses.tags.load(Ordering::Relaxed);
     report.lost_storage_class = losses.storage_class.load(Ordering::Relaxed);
+    report.lost_lock = losses.lock.load(Ordering::Relaxed);
+    report.notes = run.copier.limits.notes(options.history);
+    report.uncertain = source.uncertain();
     Ok(report)
+}
+
+/// One version of each key.
+async fn objects(run: &Run, parts: Vec<Part>, options: &Options, left: &Left) -> Result<Report, StoreError> {
+    let gone = all_parts(run, parts, options, left).await?;
+    left.forget_over(&run.copier.manifest).await?;
+    let mut fuse = None;
+    match options.deletes {
+        Deletes::Mirror { most } if gone.count > most => fuse = Some(gone.count),
+        Deletes::Mirror { .. } => delete(run, gone.objects).await,
+        Deletes::Ignore => {}
+    }
+    Ok(Report { fuse, ..run.counters.report() })
 }
 
 /// Says what a run would do, a key at a time, and does nothing.
@@ -108,8 +120,14 @@ pub async fn plan(
     mut tell: impl FnMut(Planned),
 ) -> Result<Report, StoreError> {
     check(source, destination)?;
+    let notes = limits(source, destination, options).await?.notes(options.history);
+    let source = &source.as_of(options);
     let manifest = Manifest::open(place, &of(source, destination)).await?;
     let counters = Counters::default();
+    if options.history == History::All {
+        inspect::plan((source, destination), &manifest, options, &counters, &mut tell).await?;
+        return Ok(Report { notes, ..counters.report() });
+    }
     for Part { range, segments } in ranges::split(manifest.segments(), 1) {
         let reader = manifest.reader();
         let left = Left::find(&reader).await?;
@@ -133,16 +151,26 @@ pub async fn plan(
         }
         counters.listed_at(merge.source_now());
     }
-    Ok(counters.report())
+    Ok(Report { notes, uncertain: source.uncertain(), ..counters.report() })
 }
 
-fn of(source: &Side, destination: &Side) -> String {
+/// What a manifest is of.
+pub(super) fn of(source: &Side, destination: &Side) -> String {
     format!("{}/{} to {}/{}", source.bucket, source.prefix, destination.bucket, destination.prefix)
 }
 
-async fn refuse_unless_empty(destination: &Side) -> Result<(), StoreError> {
-    let page = destination.wire.list(&destination.bucket, &destination.prefix, None, None).await?;
-    match page.entries.first() {
+async fn refuse_unless_empty(destination: &Side, history: History) -> Result<(), StoreError> {
+    let (bucket, prefix) = (&destination.bucket, &destination.prefix);
+    let first = match history {
+        History::All => {
+            let page = destination.wire.versions(bucket, prefix, None).await?;
+            page.versions.into_iter().next().map(|version| version.entry)
+        }
+        History::Latest | History::At(_) => {
+            destination.wire.list(bucket, prefix, None, None).await?.entries.into_iter().next()
+        }
+    };
+    match first {
         None => Ok(()),
         Some(entry) => Err(StoreError::Other {
             what: destination.to_string(),
@@ -172,15 +200,14 @@ struct Gone {
     objects: Vec<(String, Seen)>,
 }
 
-struct Run {
-    copier: Arc<Copier>,
-    counters: Arc<Counters>,
-    manifest: Shared,
-    progress: Progress,
+pub(super) struct Run {
+    pub(super) copier: Arc<Copier>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) manifest: Shared,
+    pub(super) progress: Progress,
 }
 
 async fn all_parts(run: &Run, parts: Vec<Part>, options: &Options, left: &Left) -> Result<Gone, StoreError> {
-    let (manifest, progress) = (&run.manifest, &run.progress);
     let id = journal::name_of_run();
     let most = if let Deletes::Mirror { most } = options.deletes { most } else { 0 };
     let mut tasks = JoinSet::new();
@@ -211,18 +238,29 @@ async fn all_parts(run: &Run, parts: Vec<Part>, options: &Options, left: &Left) 
         };
         tasks.spawn(walk.run(merge, run.progress.clone()));
     }
+    let mut gone = Gone::default();
+    for part in gather(tasks, run).await? {
+        gone.count += part.count;
+        gone.objects.extend(part.objects);
+    }
+    Ok(gone)
+}
+
+/// What became of all parts; what they have done is on record every few seconds.
+pub(super) async fn gather<T: 'static>(
+    mut tasks: JoinSet<Result<T, StoreError>>,
+    run: &Run,
+) -> Result<Vec<T>, StoreError> {
+    let (manifest, progress) = (&run.manifest, &run.progress);
     let mut tick = interval(CHECKPOINT);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tick.reset();
-    let (mut gone, mut failed) = (Gone::default(), None);
+    let (mut all, mut failed) = (Vec::new(), None);
     loop {
         tokio::select! {
             ended = tasks.join_next() => match ended {
                 None => break,
-                Some(Ok(Ok(part))) => {
-                    gone.count += part.count;
-                    gone.objects.extend(part.objects);
-                }
+                Some(Ok(Ok(part))) => all.push(part),
                 Some(Ok(Err(error))) => failed = Some(error),
                 Some(Err(error)) => failed = Some(lost(&error)),
             },
@@ -230,10 +268,10 @@ async fn all_parts(run: &Run, parts: Vec<Part>, options: &Options, left: &Left) 
         }
     }
     manifest.lock().await.commit(progress.segments()).await?;
-    failed.map_or(Ok(gone), Err)
+    failed.map_or(Ok(all), Err)
 }
 
-fn lost(error: &tokio::task::JoinError) -> StoreError {
+pub(super) fn lost(error: &tokio::task::JoinError) -> StoreError {
     StoreError::Other { what: "a part of the run".to_owned(), detail: error.to_string() }
 }
 
@@ -395,9 +433,9 @@ fn count(counters: &Counters, step: &Step) {
 async fn delete(run: &Run, objects: Vec<(String, Seen)>) {
     let (from, to) = (&run.copier.source, &run.copier.destination);
     let deletions = stream::iter(objects).map(|(key, listed)| async move {
-        let (there, here) = (from.key(&key), to.key(&key));
+        let here = to.key(&key);
         let sure = async {
-            if from.wire.head(&from.bucket, &there, crate::wire::Part::default()).await?.is_some() {
+            if versions::has(from, &key).await? {
                 return Ok(false);
             }
             // Not what was written there since it was listed.
@@ -411,7 +449,8 @@ async fn delete(run: &Run, objects: Vec<(String, Seen)>) {
             }
             Ok::<_, StoreError>(is_still)
         };
-        (key, sure.await)
+        let deleted = sure.await;
+        (key, deleted)
     });
     let mut deletions = std::pin::pin!(deletions.buffer_unordered(DELETIONS));
     while let Some((key, deleted)) = deletions.next().await {

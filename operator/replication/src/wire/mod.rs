@@ -4,10 +4,12 @@
 mod call;
 mod etag;
 mod list;
+mod lock;
 mod multipart;
 mod object;
 mod passing;
 mod tls;
+mod versions;
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,8 +32,10 @@ use crate::{StoreConfig, StoreError};
 
 pub use self::etag::ETag;
 pub use self::list::{Entry, Page};
+pub use self::lock::{Lock, Retention};
 pub use self::object::{About, Condition, Found, Part, Written};
 pub use self::passing::{Digests, Outgoing, Passed, Passing, of_bytes};
+pub use self::versions::{Version, Versioning, Versions};
 
 /// Until a connection stands.
 const CONNECT: Duration = Duration::from_secs(5);
