@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::chain::{Link, Pair, Steps, steps};
+use super::chain::{Known, Link, Pair, Steps, steps};
 use super::chains::{Both, recorded};
 use super::copy::{Copied, Copier, Setback, Wanted};
 use super::record::{Proof, Record, Seen};
@@ -32,6 +32,8 @@ pub(super) struct Appended {
     pub(super) record: Option<Record>,
     /// Ids of versions of the destination that are no copies.
     pub(super) extra: Vec<Box<str>>,
+    /// Versions of the source that are missing below newer ones.
+    pub(super) missing: u64,
 }
 
 /// What was read: of the source or not, by number.
@@ -43,6 +45,8 @@ struct Work {
     source: Vec<Link>,
     destination: Vec<Link>,
     pairs: Vec<Pair>,
+    record: Option<Record>,
+    is_begun: bool,
     proof: Proof,
     /// Versions that were put there since it last failed.
     done: u32,
@@ -56,26 +60,26 @@ impl Appender {
     pub(super) async fn append(&self, both: Both) -> Result<Appended, StoreError> {
         let pairs = both.pairs().to_vec();
         let proof = both.record.as_ref().map_or(Proof::ETag, |record| record.proof);
-        let Both { key, source, destination, is_begun, is_torn, .. } = both;
-        let mut work = Work { key, source, destination, pairs, proof, done: 0 };
+        let Both { key, source, destination, record, is_begun, is_torn } = both;
+        let mut work = Work { key, source, destination, pairs, record, is_begun, proof, done: 0 };
         let copier = &self.copier;
-        let (mut failed, mut lists) = (0, is_torn);
+        let (mut failed, mut lists, mut conditional) = (0, is_torn, true);
         let mut pause = copier.source.wire.patience().pause;
         loop {
-            let setback = match self.attempt(&mut work, lists, is_begun, failed > 0).await {
+            let setback = match self.attempt(&mut work, lists, failed > 0).await {
                 Ok(appended) => return Ok(appended),
                 Err(setback) => setback,
             };
             if std::mem::take(&mut work.done) > 0 {
                 (failed, pause) = (0, copier.source.wire.patience().pause);
             }
-            (failed, lists) = (failed + 1, true);
+            (failed, lists, work.is_begun) = (failed + 1, true, true);
             let error = match setback {
                 Setback::Changed => busy(&copier.source, &work.key),
                 Setback::Replaced => busy(&copier.destination, &work.key),
-                Setback::Failed(StoreError::Unsupported { .. })
-                    if copier.knows.conditions.swap(false, Ordering::Relaxed) =>
-                {
+                Setback::Failed(StoreError::Unsupported { .. }) if conditional => {
+                    conditional = false;
+                    copier.knows.conditions.store(false, Ordering::Relaxed);
                     continue;
                 }
                 Setback::Failed(error) if error.is_transient() => {
@@ -92,13 +96,7 @@ impl Appender {
         }
     }
 
-    async fn attempt(
-        &self,
-        work: &mut Work,
-        lists: bool,
-        is_begun: bool,
-        again: bool,
-    ) -> Result<Appended, Setback> {
+    async fn attempt(&self, work: &mut Work, lists: bool, again: bool) -> Result<Appended, Setback> {
         let copier = &self.copier;
         if lists {
             (work.source, work.destination) = tokio::try_join!(
@@ -108,9 +106,10 @@ impl Appender {
         }
         self.recognise(work).await?;
         let steps = self.steps(work);
-        if is_begun || again {
+        if work.is_begun {
             self.lock_again(work, &steps).await?;
         }
+        let missing = steps.missing;
         let extra = steps.extra.iter().map(|n| work.destination[*n].id.clone()).collect();
         for s in steps.append {
             self.put(work, s, again).await?;
@@ -118,11 +117,12 @@ impl Appender {
         }
         let both = (work.source.as_slice(), work.destination.as_slice());
         let record = recorded(&work.key, both, &work.pairs, work.proof);
-        Ok(Appended { record, extra })
+        Ok(Appended { record, extra, missing })
     }
 
     fn steps(&self, work: &Work) -> Steps {
-        steps(&work.source, &work.destination, &work.pairs, self.mirror)
+        let known = Known::of(&work.source, &work.destination, work.record.as_ref(), work.is_begun);
+        steps(&work.source, &work.destination, &work.pairs, known, self.mirror)
     }
 
     /// One version on top.
@@ -142,15 +142,16 @@ impl Appender {
             let knows = copier.knows.conditions.load(Ordering::Relaxed);
             let condition = if knows { condition } else { Condition::None };
             let marked = to.wire.mark_deleted(&to.bucket, &to.key(&work.key), &condition).await;
-            marked.map_err(|error| match error {
+            let marked = marked.map_err(|error| match error {
                 StoreError::Mismatch { .. } => Setback::Replaced,
                 error => Setback::Failed(error),
             })?;
+            there.id = marked.unwrap_or_default().into();
             self.counters.markers.fetch_add(1, Ordering::Relaxed);
         } else {
             let seen = Seen { size: link.size, etag: link.etag.clone(), modified: link.modified };
             let wanted = Wanted { key: work.key.clone(), seen, version: Some(link.id.clone()), condition };
-            let Copied::Whole { record, bytes } = copier.attempt(&wanted, again).await? else {
+            let Copied::Whole { record, bytes, version } = copier.attempt(&wanted, again).await? else {
                 return Err(Setback::Changed);
             };
             self.counters.copied.fetch_add(1, Ordering::Relaxed);
@@ -160,6 +161,7 @@ impl Appender {
             }
             work.proof = record.proof;
             there.etag = record.destination.etag;
+            there.id = version.unwrap_or_default().into();
             learn(&mut work.pairs, &link.etag, &there.etag);
         }
         work.destination.push(there);
@@ -169,23 +171,13 @@ impl Appender {
     /// Reads versions of the same size that the stores name differently, where some of both sides have no counterpart: a run
     /// that was killed may have copied them without recording how they are called.
     async fn recognise(&self, work: &mut Work) -> Result<(), Setback> {
-        let copier = &self.copier;
         let mut contents: Contents = HashMap::new();
         while let Some((s, d)) = self.candidate(work, &contents) {
             for (at_source, n) in [(true, s), (false, d)] {
                 if contents.contains_key(&(at_source, n)) {
                     continue;
                 }
-                let (side, link) = if at_source {
-                    (&copier.source, &work.source[n])
-                } else {
-                    (&copier.destination, &work.destination[n])
-                };
-                let which = (work.key.as_str(), Some(link.id.as_ref()));
-                let read = copier.read(side, which, &link.etag).await.map_err(|error| match error {
-                    StoreError::Mismatch { .. } | StoreError::NotFound { .. } => Setback::Changed,
-                    error => Setback::Failed(error),
-                })?;
+                let read = self.content(work, at_source, n).await?;
                 contents.insert((at_source, n), read);
             }
             if contents[&(true, s)] == contents[&(false, d)] {
@@ -197,19 +189,40 @@ impl Appender {
         Ok(())
     }
 
+    /// Digests of one version. That two differ has consequences: it is believed of what was read alike twice.
+    async fn content(&self, work: &Work, at_source: bool, n: usize) -> Result<Digests, Setback> {
+        let copier = &self.copier;
+        let (side, link) = if at_source {
+            (&copier.source, &work.source[n])
+        } else {
+            (&copier.destination, &work.destination[n])
+        };
+        let read = || async {
+            let which = (work.key.as_str(), Some(link.id.as_ref()));
+            copier.read(side, which, &link.etag).await.map_err(|error| match error {
+                StoreError::Mismatch { .. } | StoreError::NotFound { .. } => Setback::Changed,
+                error => Setback::Failed(error),
+            })
+        };
+        let (first, second) = (read().await?, read().await?);
+        if first != second {
+            return Err(Setback::Failed(StoreError::Unreachable {
+                endpoint: side.wire.endpoint().to_owned(),
+                detail: format!(
+                    "{}/{} was read twice, and is not the same",
+                    side.bucket,
+                    side.key(&work.key)
+                ),
+            }));
+        }
+        Ok(first)
+    }
+
     /// Two that may be the same, and of which it was not found out yet.
     fn candidate(&self, work: &Work, contents: &Contents) -> Option<(usize, usize)> {
         let steps = self.steps(work);
-        // What was copied last lies on top.
-        let known = steps.copies.iter().flatten().max();
-        let on_top: Vec<usize> = steps.extra.iter().copied().filter(|d| Some(d) > known).collect();
-        let mut candidates = steps.append.iter().flat_map(|s| on_top.iter().map(move |d| (*s, *d)));
-        candidates.find(|(s, d)| {
-            let (link, there) = (&work.source[*s], &work.destination[*d]);
-            let of_one_size = !link.is_marker && !there.is_marker && link.size == there.size;
-            let were_read = contents.contains_key(&(true, *s)) && contents.contains_key(&(false, *d));
-            of_one_size && !were_read && !link.is_copied_by(there, &work.pairs)
-        })
+        let were_read = |s, d| contents.contains_key(&(true, s)) && contents.contains_key(&(false, d));
+        steps.doubts(&work.source, &work.destination).find(|(s, d)| !were_read(*s, *d))
     }
 
     /// The newest copy, where it is not known that its lock was set: that is another request than the one that wrote it.

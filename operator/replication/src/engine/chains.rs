@@ -1,6 +1,6 @@
 //! The chains of both sides and the manifest, merged by key: in order, one at a time.
 
-use super::chain::{Link, Pair, Steps, steps};
+use super::chain::{Known, Link, Newest, Pair, Steps, steps};
 use super::journal;
 use super::listing::Range;
 use super::manifest::Reader;
@@ -95,12 +95,14 @@ impl ChainMerge {
 impl Both {
     /// Contents that the stores name differently.
     pub(super) fn pairs(&self) -> &[Pair] {
-        self.record.as_ref().and_then(|record| record.pairs.as_deref()).unwrap_or_default()
+        let newest = self.record.as_ref().and_then(|record| record.newest.as_ref());
+        newest.map(|newest| newest.pairs.as_slice()).unwrap_or_default()
     }
 
     /// What is to be done.
     pub(super) fn steps(&self, mirror: bool) -> Steps {
-        steps(&self.source, &self.destination, self.pairs(), mirror)
+        let known = Known::of(&self.source, &self.destination, self.record.as_ref(), self.is_begun);
+        steps(&self.source, &self.destination, self.pairs(), known, mirror)
     }
 
     /// Whether what the destination has under this key is a copy: what never was is left alone.
@@ -123,9 +125,10 @@ pub(super) fn recorded(
         source.iter().any(|link| link.etag == pair.source)
             && destination.iter().any(|link| link.etag == pair.destination)
     };
-    let pairs: Box<[Pair]> = pairs.iter().filter(names).cloned().collect();
-    let pairs = (!pairs.is_empty()).then_some(pairs);
-    Some(Record { key: key.to_owned(), source: seen(newest), destination: seen(copy), proof, pairs })
+    let pairs = pairs.iter().filter(names).cloned().collect();
+    let (source, destination) = (seen(newest), seen(copy));
+    let newest = Newest { source: newest.id.clone(), destination: copy.id.clone(), pairs };
+    Some(Record { key: key.to_owned(), source, destination, proof, newest: Some(newest.into()) })
 }
 
 #[cfg(test)]
@@ -145,7 +148,7 @@ mod tests {
         let both = (&[link("a"), link("b")][..], &[link("x"), link("b"), link("x")][..]);
         let record = recorded("k", both, &pairs, Proof::Read).unwrap();
         assert_eq!((record.source.etag, record.destination.etag), (ETag::new("b"), ETag::new("b")));
-        assert_eq!(record.pairs.as_deref(), Some(&pairs[..1]));
+        assert_eq!(record.newest.unwrap().pairs, pairs[..1]);
         assert_eq!(recorded("k", (&[link("a")], &[link("b")]), &[], Proof::Read), None);
         assert_eq!(recorded("k", (&[], &[link("b")]), &[], Proof::Read), None);
     }

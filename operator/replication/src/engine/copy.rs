@@ -61,6 +61,8 @@ pub(super) enum Copied {
     Whole {
         record: Record,
         bytes: u64,
+        /// What the destination calls this version.
+        version: Option<String>,
     },
     /// It was deleted at the source in the meantime.
     Gone,
@@ -116,7 +118,7 @@ impl Copier {
                     // The answer to our own write may have been lost.
                     if let Some(there) = there.as_ref().filter(|there| is_copy(&wanted.seen, there)) {
                         self.lock_again(&wanted.key, wanted.version.as_deref(), None).await?;
-                        return Ok(whole(&wanted, there.clone(), Proof::ETag));
+                        return Ok(whole(&wanted, there.clone(), Proof::ETag, None));
                     }
                     wanted.condition = self.other_condition(&wanted, there)?;
                     last = Some(busy(&self.destination, &wanted.key));
@@ -316,12 +318,12 @@ impl Copier {
     ) -> Result<Copied, Setback> {
         let there = Seen { size: wanted.seen.size, etag: written.etag, modified: 0 };
         if is_copy(&wanted.seen, &there) {
-            return Ok(whole(wanted, there, Proof::ETag));
+            return Ok(whole(wanted, there, Proof::ETag, written.version));
         }
         // Of what it has just written a store may say another ETag than in its listing, or none.
         let there = self.look(&self.destination, &wanted.key, None).await?.ok_or(Setback::Replaced)?;
         if is_copy(&wanted.seen, &there) {
-            return Ok(whole(wanted, there, Proof::ETag));
+            return Ok(whole(wanted, there, Proof::ETag, written.version));
         }
         let copy = self.read(&self.destination, (&wanted.key, None), &there.etag).await;
         let copy = copy.map_err(at_destination)?;
@@ -342,7 +344,7 @@ impl Copier {
         if !proved {
             return Err(damaged(&self.destination, &wanted.key, "was read back as something else").into());
         }
-        Ok(whole(wanted, there, Proof::Read))
+        Ok(whole(wanted, there, Proof::Read, written.version))
     }
 
     /// Digests of a whole object, or of one version of it.
@@ -370,12 +372,13 @@ fn is_copy(source: &Seen, there: &Seen) -> bool {
     source.etag == there.etag && source.size == there.size && !source.etag.is_empty()
 }
 
-fn whole(wanted: &Wanted, destination: Seen, proof: Proof) -> Copied {
+fn whole(wanted: &Wanted, destination: Seen, proof: Proof, version: Option<String>) -> Copied {
     let source = wanted.seen.clone();
     let bytes = source.size;
     Copied::Whole {
-        record: Record { key: wanted.key.clone(), source, destination, proof, pairs: None },
+        record: Record { key: wanted.key.clone(), source, destination, proof, newest: None },
         bytes,
+        version,
     }
 }
 

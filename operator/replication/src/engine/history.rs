@@ -198,12 +198,14 @@ impl Walk {
         count(counters, &both, &steps);
         // What was begun may lack its lock.
         let locks = both.is_begun && self.appender.copier.limits.destination_locks == Some(true);
-        if !steps.append.is_empty() || (locks && !both.source.is_empty()) {
+        let is_doubtful = steps.doubts(&both.source, &both.destination).next().is_some();
+        if !steps.append.is_empty() || is_doubtful || (locks && !both.source.is_empty()) {
             let slot = self.recorder.reserve();
             self.waiting += both.source.len() + both.destination.len();
             self.found.push((both, slot));
             return Ok(());
         }
+        counters.missing.fetch_add(steps.missing, Ordering::Relaxed);
         let ids = steps.extra.iter().map(|d| both.destination[*d].id.clone()).collect();
         self.extra.add(counters, &both.key, ids, both.record.as_ref());
         let proof = both.record.as_ref().map_or(Proof::ETag, |record| record.proof);
@@ -235,7 +237,8 @@ impl Walk {
         let Ended { slot, key, modified, before, result } = ended;
         let counters = &self.appender.counters;
         let record = match result {
-            Ok(Appended { record, extra }) => {
+            Ok(Appended { record, extra, missing }) => {
+                counters.missing.fetch_add(missing, Ordering::Relaxed);
                 self.extra.add(counters, &key, extra, record.as_ref());
                 record
             }
@@ -253,7 +256,6 @@ pub(super) fn count(counters: &Counters, both: &Both, steps: &Steps) {
     let add = |counter: &std::sync::atomic::AtomicU64, more: u64| counter.fetch_add(more, Ordering::Relaxed);
     add(&counters.listed, both.source.len() as u64);
     add(&counters.kept, steps.copies.iter().flatten().count() as u64);
-    add(&counters.missing, steps.missing);
     let why = if steps.again { Why::Drifted } else { Why::New };
     for link in steps.append.iter().map(|s| &both.source[*s]) {
         counters.found(&Seen { size: link.size, etag: link.etag.clone(), modified: link.modified }, why);

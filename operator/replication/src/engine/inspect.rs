@@ -43,6 +43,7 @@ pub(super) async fn plan(
             }
             let steps = both.steps(mirror);
             count(counters, &both, &steps);
+            counters.missing.fetch_add(steps.missing, Ordering::Relaxed);
             counters.gone.fetch_add(steps.extra.len() as u64, Ordering::Relaxed);
             let planned = |why, link: &Link| Planned { key: both.key.clone(), why, size: link.size };
             for link in steps.append.iter().map(|s| &both.source[*s]) {

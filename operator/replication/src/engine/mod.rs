@@ -37,7 +37,7 @@ use crate::StoreError;
 use crate::rate::Pace;
 use crate::wire::{Entry, Wire};
 
-pub use self::chain::Pair;
+pub use self::chain::{Newest, Pair};
 pub use self::decide::{Step, Why};
 pub use self::inspect::verify_versions;
 pub use self::limits::{Limits, Note, limits};

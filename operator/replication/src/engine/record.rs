@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::chain::Pair;
+use super::chain::Newest;
 use crate::StoreError;
 use crate::wire::{ETag, Entry};
 
@@ -50,8 +50,8 @@ pub struct Record {
     pub source: Seen,
     pub destination: Seen,
     pub proof: Proof,
-    /// Contents of its versions that the two stores name differently. Only where all versions are replicated.
-    pub pairs: Option<Box<[Pair]>>,
+    /// Only where all versions are replicated.
+    pub newest: Option<Box<Newest>>,
 }
 
 /// A record as it is kept: the key without what it shares with the one before, the destination without what it shares
@@ -72,7 +72,7 @@ struct Kept<'a> {
 enum KeptProof {
     ETag,
     Read,
-    Chain(Proof, Box<[Pair]>),
+    Chain(Proof, Box<Newest>),
 }
 
 /// Builds one segment.
@@ -116,8 +116,8 @@ impl Encoder {
             size: (destination.size != source.size).then_some(destination.size),
             etag: (destination.etag != source.etag).then(|| destination.etag.clone()),
             modified: destination.modified,
-            proof: match (&record.pairs, record.proof) {
-                (Some(pairs), proof) => KeptProof::Chain(proof, pairs.clone()),
+            proof: match (&record.newest, record.proof) {
+                (Some(newest), proof) => KeptProof::Chain(proof, newest.clone()),
                 (None, Proof::ETag) => KeptProof::ETag,
                 (None, Proof::Read) => KeptProof::Read,
             },
@@ -175,12 +175,12 @@ pub(super) fn decode(described: &Described, bytes: &[u8]) -> Result<Vec<Record>,
             etag: kept.etag.unwrap_or_else(|| kept.source.etag.clone()),
             modified: kept.modified,
         };
-        let (proof, pairs) = match kept.proof {
+        let (proof, newest) = match kept.proof {
             KeptProof::ETag => (Proof::ETag, None),
             KeptProof::Read => (Proof::Read, None),
-            KeptProof::Chain(proof, pairs) => (proof, Some(pairs)),
+            KeptProof::Chain(proof, newest) => (proof, Some(newest)),
         };
-        records.push(Record { key, source: kept.source, destination, proof, pairs });
+        records.push(Record { key, source: kept.source, destination, proof, newest });
     }
     Ok(records)
 }
@@ -198,6 +198,7 @@ fn malformed(what: &str, error: &dyn std::fmt::Display) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::chain::Pair;
 
     fn record(key: &str, etag: &str) -> Record {
         let seen = |etag: &str, modified| Seen { size: 3, etag: ETag::new(etag), modified };
@@ -206,7 +207,7 @@ mod tests {
             source: seen("0123456789abcdef0123456789abcdef", 7),
             destination: seen(etag, 0),
             proof: Proof::Read,
-            pairs: None,
+            newest: None,
         }
     }
 
@@ -217,7 +218,8 @@ mod tests {
             .map(|key| record(key, &format!("etag of {key}")))
             .collect();
         let pair = Pair { source: ETag::new("a"), destination: ETag::new("b") };
-        records[1].pairs = Some([pair.clone(), pair].into());
+        let (source, destination) = ("1".into(), "2".into());
+        records[1].newest = Some(Newest { source, destination, pairs: vec![pair.clone(), pair] }.into());
         let mut encoder = Encoder::default();
         for record in &records {
             encoder.add(record).unwrap();

@@ -391,7 +391,7 @@ impl Walk {
     async fn ended(&mut self, ended: Ended) -> Result<(), StoreError> {
         let Ended { slot, key, modified, before, result } = ended;
         let record = match result {
-            Ok(Copied::Whole { record, bytes }) => {
+            Ok(Copied::Whole { record, bytes, .. }) => {
                 self.counters.copied.fetch_add(1, Ordering::Relaxed);
                 self.counters.copied_bytes.fetch_add(bytes, Ordering::Relaxed);
                 if record.proof == super::Proof::Read {

@@ -105,7 +105,7 @@ impl Wire {
         }
     }
 
-    /// Puts a delete marker on top.
+    /// Puts a delete marker on top, and says its id.
     ///
     /// # Errors
     /// [`StoreError::Mismatch`] where the condition does not hold, at a store that knows conditions of deletions; else what a
@@ -115,13 +115,14 @@ impl Wire {
         bucket: &str,
         key: &str,
         condition: &Condition,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<String>, StoreError> {
         let mut call = Call::new(Method::DELETE, bucket, key);
         // That there is none is no condition of a deletion.
         if matches!(condition, Condition::Is(_)) {
             condition.apply(&mut call.headers);
         }
-        self.ask(call).await.map(drop)
+        let (headers, _) = self.ask(call).await?;
+        Ok(header(&headers, "x-amz-version-id").map(str::to_owned))
     }
 }
 
