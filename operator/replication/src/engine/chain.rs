@@ -108,6 +108,9 @@ pub enum Known {
     Upto(usize, usize),
     /// The same, and all of them were compared.
     Settled(usize, usize),
+    /// The newest that was replicated was deleted for good at the source: no more than so many of the source's are older, and
+    /// its copy ends so many of the destination's.
+    Lost(usize, usize),
 }
 
 impl Known {
@@ -123,19 +126,24 @@ impl Known {
         };
         let is = |link: &Link, seen: &Seen| link.size == seen.size && link.etag == seen.etag;
         let moment = record.source.modified;
-        let old = named(source, newest.map(|newest| &*newest.source))
-            .or_else(|| source.iter().position(|link| is(link, &record.source) && link.modified == moment))
-            // Deleted for good since.
-            .or_else(|| source.iter().rposition(|link| link.modified <= moment));
+        let old = match newest {
+            Some(newest) if !newest.source.is_empty() => named(source, Some(&newest.source)),
+            _ => source.iter().position(|link| is(link, &record.source) && link.modified == moment),
+        };
         let there = match newest {
             Some(newest) if !newest.destination.is_empty() => named(destination, Some(&newest.destination)),
             _ => destination.iter().rposition(|link| is(link, &record.destination)),
         };
-        let (old, until) = (old.map_or(0, |n| n + 1), there.map(|n| n + 1));
-        match until {
-            Some(until) if newest.is_some() => Self::Settled(old, until),
-            Some(until) => Self::Upto(old, until),
-            None => otherwise,
+        // What was written in parts is dated by when that began.
+        let is_dated = |link: &Link| link.is_marker || matches!(link.etag, ETag::Md5(_));
+        let is_newer = |link: &Link| is_dated(link) && link.modified > moment;
+        match (old, there) {
+            (Some(old), Some(there)) if newest.is_some() => Self::Settled(old + 1, there + 1),
+            (Some(old), Some(there)) => Self::Upto(old + 1, there + 1),
+            (None, Some(there)) => {
+                Self::Lost(source.iter().position(is_newer).unwrap_or(source.len()), there + 1)
+            }
+            (_, None) => otherwise,
         }
     }
 }
@@ -164,6 +172,13 @@ pub fn steps(source: &[Link], destination: &[Link], pairs: &[Pair], known: Known
             align(&mut copies, 0..old, 0..until, &same, true);
             align(&mut copies, old..long, until..there, &same, false);
             least = old;
+        }
+        Known::Lost(most, until) => {
+            let (most, until) = (most.min(long), until.min(there));
+            align(&mut copies, 0..most, 0..until.saturating_sub(1), &same, false);
+            let old = copies.iter().rposition(Option::is_some).map_or(0, |top| top + 1);
+            align(&mut copies, old..long, until..there, &same, false);
+            steps.settled = (old, until);
         }
     }
     let top = copies.iter().rposition(Option::is_some).map_or(0, |top| top + 1);
@@ -342,6 +357,11 @@ mod tests {
         // Even if what is left looks like a beginning.
         let left = apply(&chain("aba"), &chain("a"), Known::Upto(3, 1), false);
         assert_eq!((text(&left.1).as_str(), left.0.missing), ("a", 2));
+        // Deleted for good at the source: what is the same came later.
+        let lost = apply(&chain("xa"), &chain("za"), Known::Lost(2, 2), true);
+        assert_eq!((text(&lost.1).as_str(), lost.0.missing), ("xa", 0));
+        let lost = apply(&chain("abc"), &chain("axd"), Known::Lost(1, 3), true);
+        assert_eq!((text(&lost.1).as_str(), lost.0.missing), ("abc", 0));
         let foreign = apply(&chain("ab"), &chain("abx"), Known::Upto(2, 2), false);
         assert_eq!((text(&foreign.1).as_str(), foreign.0.again), ("abxb", true));
         // The newest is not there any more, and something else is.
@@ -379,8 +399,10 @@ mod tests {
         assert_eq!(known("ab", "ab", seen("b", 2), "b", Some(("1", "7"))), Known::Nothing);
         // By what the stores called them; the newest was deleted for good at the source.
         assert_eq!(known("abc", "ab", seen("b", 2), "b", None), Known::Upto(2, 2));
-        assert_eq!(known("ac", "ab", seen("b", 1), "b", None), Known::Upto(1, 2));
-        assert_eq!(known("ac", "ab", seen("b", 1), "b", Some(("9", "1"))), Known::Settled(1, 2));
+        assert_eq!(known("--", "-b", seen("b", 1), "b", None), Known::Lost(1, 2));
+        assert_eq!(known("--", "-b", seen("b", 1), "b", Some(("9", "1"))), Known::Lost(1, 2));
+        // Not an MD5: nobody knows when it became current.
+        assert_eq!(known("ac", "ab", seen("b", 1), "b", Some(("9", "1"))), Known::Lost(2, 2));
         assert_eq!(known("ab", "a", seen("b", 2), "b", None), Known::Nothing);
         assert_eq!(Known::of(&[], &[], None, true), Known::Begun);
     }
