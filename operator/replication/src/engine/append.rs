@@ -110,9 +110,12 @@ impl Appender {
             self.lock_again(work, &steps).await?;
         }
         let missing = steps.missing;
+        eprintln!("TR {:?} attempt S={:?} D={:?} pairs={:?} rec={:?} begun={} steps={steps:?}", work.key, work.source, work.destination, work.pairs, work.record, work.is_begun);
         let extra = steps.extra.iter().map(|n| work.destination[*n].id.clone()).collect();
         for s in steps.append {
-            self.put(work, s, again).await?;
+            let r = self.put(work, s, again).await;
+            eprintln!("TR {:?} put {s} ok={} D={:?}", work.key, r.is_ok(), work.destination.last());
+            r?;
             work.done += 1;
         }
         let both = (work.source.as_slice(), work.destination.as_slice());

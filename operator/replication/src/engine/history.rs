@@ -198,6 +198,7 @@ impl Walk {
         count(counters, &both, &steps);
         // What was begun may lack its lock.
         let locks = both.is_begun && self.appender.copier.limits.destination_locks == Some(true);
+        eprintln!("TR {:?} step S={:?} D={:?} rec={:?} begun={} steps={steps:?}", both.key, both.source, both.destination, both.record, both.is_begun);
         let is_doubtful = steps.doubts(&both.source, &both.destination).next().is_some();
         if !steps.append.is_empty() || is_doubtful || (locks && !both.source.is_empty()) {
             let slot = self.recorder.reserve();
@@ -284,6 +285,7 @@ async fn delete_of(run: &Run, appender: &Appender, of: Superfluous) -> Result<()
     let at = to.key(&key);
     let both = Both { key, source, destination, record, is_begun: true, is_torn: false };
     let steps = both.steps(appender.mirror);
+    eprintln!("TR {:?} delete {ids:?} S={:?} D={:?} rec={:?} steps={steps:?}", both.key, both.source, both.destination, both.record);
     // The oldest first: what is current stays so until the last.
     for d in steps.extra {
         let id = &both.destination[d].id;
