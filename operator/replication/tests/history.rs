@@ -287,26 +287,6 @@ async fn settle(world: &World, options: &Options, seed: u64) -> Report {
     for _ in 0..4 {
         let report = world.run(options).await.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         assert!(report.is_whole(), "seed {seed}: {report:?}");
-        if report.missing > 0 {
-            let short = |store: &MemoryStore| {
-                for (key, versions) in store.snapshot(BUCKET) {
-                    let v: Vec<_> = versions
-                        .iter()
-                        .map(|v| {
-                            format!(
-                                "{}/{} {}",
-                                v.etag.get(..4).unwrap_or("-"),
-                                v.size(),
-                                v.modified.as_millisecond() % 100_000_000
-                            )
-                        })
-                        .collect();
-                    eprintln!("DBG {key:?} {v:?}");
-                }
-            };
-            short(&world.source);
-            short(&world.target);
-        }
         assert_eq!(report.missing, 0, "seed {seed}: versions are missing below newer ones");
         if report.copied == 0 && report.deleted == 0 && report.markers == 0 {
             return report;

@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::chain::{Known, Link, Pair, Steps, steps};
+use super::chain::{Known, Link, Newest, Pair, Steps, steps};
 use super::chains::{Both, recorded};
 use super::copy::{Copied, Copier, Setback, Wanted};
-use super::record::{Proof, Record, Seen};
+use super::record::{Proof, Record};
 use super::report::Counters;
 use super::{Side, versions};
 use crate::StoreError;
@@ -73,7 +73,7 @@ impl Appender {
             if std::mem::take(&mut work.done) > 0 {
                 (failed, pause) = (0, copier.source.wire.patience().pause);
             }
-            (failed, lists, work.is_begun) = (failed + 1, true, true);
+            (failed, lists) = (failed + 1, true);
             let error = match setback {
                 Setback::Changed => busy(&copier.source, &work.key),
                 Setback::Replaced => busy(&copier.destination, &work.key),
@@ -106,16 +106,13 @@ impl Appender {
         }
         self.recognise(work).await?;
         let steps = self.steps(work);
-        if work.is_begun {
+        if work.is_begun || again {
             self.lock_again(work, &steps).await?;
         }
         let missing = steps.missing;
-        eprintln!("TR {:?} attempt S={:?} D={:?} pairs={:?} rec={:?} begun={} steps={steps:?}", work.key, work.source, work.destination, work.pairs, work.record, work.is_begun);
         let extra = steps.extra.iter().map(|n| work.destination[*n].id.clone()).collect();
         for s in steps.append {
-            let r = self.put(work, s, again).await;
-            eprintln!("TR {:?} put {s} ok={} D={:?}", work.key, r.is_ok(), work.destination.last());
-            r?;
+            self.put(work, s, again).await?;
             work.done += 1;
         }
         let both = (work.source.as_slice(), work.destination.as_slice());
@@ -152,8 +149,12 @@ impl Appender {
             there.id = marked.unwrap_or_default().into();
             self.counters.markers.fetch_add(1, Ordering::Relaxed);
         } else {
-            let seen = Seen { size: link.size, etag: link.etag.clone(), modified: link.modified };
-            let wanted = Wanted { key: work.key.clone(), seen, version: Some(link.id.clone()), condition };
+            let wanted = Wanted {
+                key: work.key.clone(),
+                seen: link.seen(),
+                version: Some(link.id.clone()),
+                condition,
+            };
             let Copied::Whole { record, bytes, version } = copier.attempt(&wanted, again).await? else {
                 return Err(Setback::Changed);
             };
@@ -167,6 +168,15 @@ impl Appender {
             there.id = version.unwrap_or_default().into();
             learn(&mut work.pairs, &link.etag, &there.etag);
         }
+        // Known to the next attempt.
+        let newest = Newest { source: link.id.clone(), destination: there.id.clone(), pairs: Vec::new() };
+        work.record = Some(Record {
+            key: work.key.clone(),
+            source: link.seen(),
+            destination: there.seen(),
+            proof: work.proof,
+            newest: Some(newest.into()),
+        });
         work.destination.push(there);
         Ok(())
     }

@@ -85,6 +85,12 @@ impl Link {
         Self { id: id.unwrap_or_default(), size, etag, modified, is_marker: version.is_marker }
     }
 
+    /// As it is kept on record.
+    #[must_use]
+    pub fn seen(&self) -> Seen {
+        Seen { size: self.size, etag: self.etag.clone(), modified: self.modified }
+    }
+
     /// The same content, as far as both stores tell.
     #[must_use]
     pub fn is_copied_by(&self, there: &Link, pairs: &[Pair]) -> bool {
@@ -163,21 +169,21 @@ pub fn steps(source: &[Link], destination: &[Link], pairs: &[Pair], known: Known
     match known {
         Known::Nothing | Known::Begun if is_beginning => (0..there).for_each(|n| copies[n] = Some(n)),
         Known::Nothing => align(&mut copies, 0..long, 0..there, &same, is_current),
-        Known::Begun => align(&mut copies, 0..long, 0..there, &same, false),
+        Known::Begun => written(&mut copies, 0..long, 0..there, &same),
         Known::Upto(old, until) | Known::Settled(old, until) => {
             let (old, until) = (old.min(long), until.min(there));
             if matches!(known, Known::Settled(..)) {
                 steps.settled = (old, until);
             }
             align(&mut copies, 0..old, 0..until, &same, true);
-            align(&mut copies, old..long, until..there, &same, false);
+            written(&mut copies, old..long, until..there, &same);
             least = old;
         }
         Known::Lost(most, until) => {
             let (most, until) = (most.min(long), until.min(there));
             align(&mut copies, 0..most, 0..until.saturating_sub(1), &same, false);
             let old = copies.iter().rposition(Option::is_some).map_or(0, |top| top + 1);
-            align(&mut copies, old..long, until..there, &same, false);
+            written(&mut copies, old..long, until..there, &same);
             steps.settled = (old, until);
         }
     }
@@ -247,6 +253,20 @@ fn align(
         } else {
             column += 1;
         }
+    }
+}
+
+/// What a run has written that nobody heard of: in order, and without gaps, beside what the source has deleted since.
+fn written(
+    copies: &mut [Option<usize>],
+    source: Range<usize>,
+    mut destination: Range<usize>,
+    same: &impl Fn(usize, usize) -> bool,
+) {
+    for s in source {
+        let Some(d) = destination.clone().find(|d| same(s, *d)) else { return };
+        copies[s] = Some(d);
+        destination.start = d + 1;
     }
 }
 
@@ -352,6 +372,9 @@ mod tests {
         assert_eq!(after(Known::Nothing), ("za".to_owned(), 2));
         assert_eq!(after(Known::Begun), ("zaxa".to_owned(), 0));
         assert_eq!(after(Known::Upto(1, 2)), ("zaxa".to_owned(), 0));
+        // The marker that was written was deleted for good since: it is not the one that came after the others.
+        let begun = apply(&chain("ab-"), &chain("-"), Known::Begun, true);
+        assert_eq!((text(&begun.1).as_str(), begun.0.missing), ("ab-", 0));
         // All of it was there, and was taken away at the destination: nothing older takes the place of what is newer.
         assert_eq!(after(Known::Upto(3, 2)), ("za".to_owned(), 2));
         // Even if what is left looks like a beginning.

@@ -5,7 +5,7 @@ use super::journal;
 use super::listing::Range;
 use super::manifest::Reader;
 use super::merge::Records;
-use super::record::{Described, Proof, Record, Seen};
+use super::record::{Described, Proof, Record};
 use super::versions::{Chain, Chains};
 use super::{Filter, Side};
 use crate::StoreError;
@@ -118,7 +118,6 @@ pub(super) fn recorded(
     pairs: &[Pair],
     proof: Proof,
 ) -> Option<Record> {
-    let seen = |link: &Link| Seen { size: link.size, etag: link.etag.clone(), modified: link.modified };
     let newest = source.last()?;
     let copy = destination.iter().rev().find(|there| newest.is_copied_by(there, pairs))?;
     let names = |pair: &&Pair| {
@@ -126,7 +125,7 @@ pub(super) fn recorded(
             && destination.iter().any(|link| link.etag == pair.destination)
     };
     let pairs = pairs.iter().filter(names).cloned().collect();
-    let (source, destination) = (seen(newest), seen(copy));
+    let (source, destination) = (newest.seen(), copy.seen());
     let newest = Newest { source: newest.id.clone(), destination: copy.id.clone(), pairs };
     Some(Record { key: key.to_owned(), source, destination, proof, newest: Some(newest.into()) })
 }

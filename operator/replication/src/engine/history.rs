@@ -18,7 +18,7 @@ use super::decide::Why;
 use super::gate::Permit;
 use super::journal::{self, Left, Writer};
 use super::ranges::{Part, Progress};
-use super::record::{Proof, Record, Seen};
+use super::record::{Proof, Record};
 use super::recorder::Recorder;
 use super::report::{Counters, Report};
 use super::run::{CHECKPOINT, DELETIONS, MEASURE, PAGE, Run, WINDOW, gather, lost};
@@ -198,7 +198,6 @@ impl Walk {
         count(counters, &both, &steps);
         // What was begun may lack its lock.
         let locks = both.is_begun && self.appender.copier.limits.destination_locks == Some(true);
-        eprintln!("TR {:?} step S={:?} D={:?} rec={:?} begun={} steps={steps:?}", both.key, both.source, both.destination, both.record, both.is_begun);
         let is_doubtful = steps.doubts(&both.source, &both.destination).next().is_some();
         if !steps.append.is_empty() || is_doubtful || (locks && !both.source.is_empty()) {
             let slot = self.recorder.reserve();
@@ -259,7 +258,7 @@ pub(super) fn count(counters: &Counters, both: &Both, steps: &Steps) {
     add(&counters.kept, steps.copies.iter().flatten().count() as u64);
     let why = if steps.again { Why::Drifted } else { Why::New };
     for link in steps.append.iter().map(|s| &both.source[*s]) {
-        counters.found(&Seen { size: link.size, etag: link.etag.clone(), modified: link.modified }, why);
+        counters.found(&link.seen(), why);
     }
 }
 
@@ -285,7 +284,6 @@ async fn delete_of(run: &Run, appender: &Appender, of: Superfluous) -> Result<()
     let at = to.key(&key);
     let both = Both { key, source, destination, record, is_begun: true, is_torn: false };
     let steps = both.steps(appender.mirror);
-    eprintln!("TR {:?} delete {ids:?} S={:?} D={:?} rec={:?} steps={steps:?}", both.key, both.source, both.destination, both.record);
     // The oldest first: what is current stays so until the last.
     for d in steps.extra {
         let id = &both.destination[d].id;
