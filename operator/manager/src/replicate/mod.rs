@@ -1,5 +1,6 @@
 //! `replicate`, `plan`, `verify`, `ls`: the engine for people, without any Kubernetes.
 
+mod history;
 mod location;
 mod progress;
 
@@ -19,6 +20,7 @@ use tripod_replication::engine::{
 };
 use tripod_replication::rate::Pace;
 
+use self::history::HistoryArguments;
 use self::location::{Access, Location};
 
 /// Shown below the help of every command.
@@ -115,6 +117,8 @@ pub struct ReplicateArguments {
     #[command(flatten)]
     sides: Sides,
     #[command(flatten)]
+    history: HistoryArguments,
+    #[command(flatten)]
     how: How,
 }
 
@@ -144,6 +148,8 @@ struct How {
 pub struct PlanArguments {
     #[command(flatten)]
     sides: Sides,
+    #[command(flatten)]
+    history: HistoryArguments,
     /// Delete at the target what was replicated and is gone at the source.
     #[arg(long)]
     delete: bool,
@@ -156,6 +162,9 @@ pub struct VerifyArguments {
     /// Read every object at both sides.
     #[arg(long)]
     read: bool,
+    /// Compare all versions in their order, with delete markers.
+    #[arg(long)]
+    all_versions: bool,
 }
 
 #[derive(Args)]
@@ -175,6 +184,9 @@ pub struct LsArguments {
     /// Only count.
     #[arg(long)]
     summary: bool,
+    /// All versions and delete markers, the newest of a key first; the current one has a star.
+    #[arg(long)]
+    versions: bool,
 }
 
 /// `10`, `5k`, `20Mi`, `1G`: as Kubernetes writes quantities.
@@ -256,7 +268,7 @@ fn state_folder(of: &str) -> anyhow::Result<PathBuf> {
 }
 
 async fn replicate(arguments: ReplicateArguments) -> anyhow::Result<ExitCode> {
-    let ReplicateArguments { sides, how } = arguments;
+    let ReplicateArguments { sides, history, how } = arguments;
     let (source, target, place) = sides.open().await?;
     let deletes = if how.delete { Deletes::Mirror { most: how.max_delete } } else { Deletes::Ignore };
     let options = Options {
@@ -266,7 +278,10 @@ async fn replicate(arguments: ReplicateArguments) -> anyhow::Result<ExitCode> {
         at_once: how.at_once.into(),
         pace: how.bandwidth.map(Pace::new),
         requests: how.requests.map(Pace::new),
+        history: history.history(),
+        storage_classes: history.storage_classes(),
     };
+    history::warn(&source, &target, &options).await?;
     let counters = Arc::new(Counters::default());
     let shown = progress::show(counters.clone());
     let report = engine::replicate(&source, &target, place, &options, &counters).await;
@@ -289,10 +304,17 @@ fn code(report: &Report) -> ExitCode {
 }
 
 async fn plan(arguments: PlanArguments) -> anyhow::Result<ExitCode> {
-    let PlanArguments { sides, delete } = arguments;
+    let PlanArguments { sides, history, delete } = arguments;
     let (source, target, place) = sides.open().await?;
     let deletes = if delete { Deletes::Mirror { most: u64::MAX } } else { Deletes::Ignore };
-    let options = Options { deletes, filter: sides.filter.filter()?, ..Options::default() };
+    let options = Options {
+        deletes,
+        filter: sides.filter.filter()?,
+        history: history.history(),
+        storage_classes: history.storage_classes(),
+        ..Options::default()
+    };
+    history::warn(&source, &target, &options).await?;
     let mut out = std::io::stdout().lock();
     let mut broken = Ok(());
     let report = engine::plan(&source, &target, place, &options, |planned| {
@@ -317,12 +339,16 @@ async fn plan(arguments: PlanArguments) -> anyhow::Result<ExitCode> {
             report.gone,
             report.foreign
         ))?;
+        let history = progress::history(&report);
+        if !history.is_empty() {
+            print(history.trim_start())?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
 async fn verify(arguments: VerifyArguments) -> anyhow::Result<ExitCode> {
-    let VerifyArguments { sides, read } = arguments;
+    let VerifyArguments { sides, read, all_versions } = arguments;
     let (source, target, place) = sides.open().await?;
     let filter = sides.filter.filter()?;
     let depth = if read { Depth::Content } else { Depth::Listing };
@@ -332,7 +358,11 @@ async fn verify(arguments: VerifyArguments) -> anyhow::Result<ExitCode> {
         Output::Json => findings.push(json!(finding)),
         Output::Text => println!("{} {}", shown_key(&finding.key), finding.what),
     };
-    let verified = engine::verify(&source, &target, place, &filter, depth, &bytes, tell).await?;
+    let verified = if all_versions {
+        engine::verify_versions(&source, &target, place, &filter, depth, &bytes, tell).await?
+    } else {
+        engine::verify(&source, &target, place, &filter, depth, &bytes, tell).await?
+    };
     let Verified { good, bad, extra, read } = verified;
     print(&match sides.output {
         Output::Json => json!({"verified": verified, "findings": findings}).to_string(),
@@ -353,6 +383,10 @@ async fn ls(arguments: LsArguments) -> anyhow::Result<ExitCode> {
         ca_file: arguments.ca_file,
     };
     let side = access.open(&arguments.location).await?;
+    if arguments.versions {
+        history::list(&side, arguments.summary).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let (mut objects, mut total) = (0_u64, 0_u64);
     let (mut after, mut token): (Option<String>, Option<String>) = (None, None);
     loop {

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use kube::ResourceExt;
 use sha2::{Digest, Sha256};
-use tripod_crds::bucket_replication::{DeletePolicy, Target};
+use tripod_crds::bucket_replication::{DeletePolicy, History as Wanted, Target};
 use tripod_crds::{BucketReplication, Centre};
 use tripod_domain::bucket_replication::{REPLICA_TAG, Refusal, bucket, bytes, source};
-use tripod_replication::engine::{self, Deletes, Filter, Options, Place, Report, Side};
+use tripod_replication::engine::{self, Deletes, Filter, History, Options, Place, Report, Side};
 use tripod_replication::rate::Pace;
 use tripod_replication::wire::Wire;
 use tripod_replication::{Store, StoreConfig, StoreError};
@@ -172,6 +172,11 @@ fn options(object: &BucketReplication) -> Result<Options, String> {
         at_once: UNDER_WAY,
         pace: spec.bandwidth.as_ref().map(bytes).transpose()?.map(Pace::new),
         requests: spec.requests_per_second.map(|most| Pace::new(most.into())),
+        history: match spec.history {
+            Wanted::Latest => History::Latest,
+            Wanted::AllVersions => History::All,
+        },
+        storage_classes: spec.storage_classes.clone(),
     })
 }
 
