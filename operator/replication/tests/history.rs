@@ -449,12 +449,12 @@ async fn stories<F: Future<Output = ()>>(count: u64, story: impl Fn(u64) -> F) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_goes_wrong_both_sides_have_the_same_versions() {
-    stories(60, all_versions).await;
+    stories(50, all_versions).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_goes_wrong_the_past_is_as_it_was() {
-    stories(40, earlier_moments).await;
+    stories(30, earlier_moments).await;
 }
 
 fn all(deletes: Deletes) -> Options {
