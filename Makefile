@@ -89,7 +89,7 @@ bench-replication: ## the replication engine against others, on stores in memory
 # SEEDS=100 is over in seconds; FIRST=… begins with another one.
 faults-replication: ## random histories, faults and kills, and odd objects; both sides have to end alike
 	TRIPOD_SEEDS=$(or $(SEEDS),10000) TRIPOD_FIRST_SEED=$(or $(FIRST),1) \
-		RUSTFLAGS="-C target-feature=+crt-static" cargo test --release --locked --target $(HOST) -p tripod-replication --test faults --test odd_objects -- --nocapture
+		RUSTFLAGS="-C target-feature=+crt-static" cargo test --release --locked --target $(HOST) -p tripod-replication --test faults --test history --test odd_objects -- --nocapture
 
 .PHONY: test lint unit charts-test stories deny
 test: lint unit deny charts-test stories ## everything

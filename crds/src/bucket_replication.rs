@@ -40,6 +40,8 @@ use crate::quantities;
     .message("spec.targets: a target is the source; name another centre or another bucket"))]
 #[kube(validation = Rule::new("!has(self.spec.minPollInterval) || !has(self.spec.pollInterval) || duration(self.spec.minPollInterval) <= duration(self.spec.pollInterval)")
     .message("spec.minPollInterval: it is longer than spec.pollInterval"))]
+#[kube(validation = Rule::new("self.spec.history != 'AllVersions' || !(has(self.spec.filter.minSize) || has(self.spec.filter.maxSize) || size(self.spec.filter.tags) > 0)")
+    .message("spec.filter: versions of one key differ in size and tags; with history AllVersions leave minSize, maxSize and tags out"))]
 #[serde(rename_all = "camelCase")]
 pub struct BucketReplicationSpec {
     /// What is replicated.
@@ -73,6 +75,15 @@ pub struct BucketReplicationSpec {
     /// What becomes of objects that the source has no more.
     #[serde(default)]
     pub deletes: Deletes,
+    /// How much of what the source has been. With AllVersions both buckets have to keep versions.
+    #[serde(default)]
+    pub history: History,
+    /// What a storage class of the source is called at the targets. Of what is not named, none is asked for, and the
+    /// target's own is taken.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32, "additionalProperties" = {
+        "type": "string", "maxLength": 64, "pattern": "^[A-Za-z0-9_-]+$"}))]
+    pub storage_classes: BTreeMap<String, String>,
     /// Which objects. Default: all.
     #[serde(default)]
     pub filter: Filter,
@@ -157,6 +168,16 @@ pub enum DeletePolicy {
     Ignore,
     /// They are deleted at the targets too; where a target keeps versions, those stay.
     Mirror,
+}
+
+/// How much of what the source has been.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum History {
+    /// What is current.
+    #[default]
+    Latest,
+    /// All versions in their order, with delete markers.
+    AllVersions,
 }
 
 /// Which objects. `*` in a pattern stops at no slash.

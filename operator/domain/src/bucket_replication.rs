@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use tripod_crds::BucketReplication;
-use tripod_crds::bucket_replication::{BucketReplicationSpec, DeletePolicy, Mode, Target, TargetStanding, Workers};
+use tripod_crds::bucket_replication::{
+    BucketReplicationSpec, DeletePolicy, History, Mode, Target, TargetStanding, Workers,
+};
 
 use crate::backup_policy::RUN_ANNOTATION;
 use crate::conditions::Verdict;
@@ -358,7 +360,8 @@ fn may_touch(seen: &Observed, target: &Target, runs: &Runs, rhythm: &Rhythm) -> 
         Some(last) => last.result.is_ok(),
         None => standing(seen, target).is_some_and(|standing| standing.last_run.is_some()),
     };
-    was_made && matches!(rhythm, Rhythm::Every { .. })
+    let has_keys = seen.object.spec.history == History::Latest;
+    was_made && has_keys && matches!(rhythm, Rhythm::Every { .. })
 }
 
 /// When the next run is due; `None` where none is.
@@ -396,7 +399,9 @@ fn due(seen: &Observed, target: &Target, runs: &Runs, rhythm: &Rhythm, now: Time
             let quiet = runs.last.as_ref().map_or(0, |last| last.quiet);
             let wait = poll::wait(*shortest, *longest, quiet);
             let gone = runs.hints.gone && object.spec.deletes.policy == DeletePolicy::Mirror;
-            let wait = if runs.hints.whole || gone { wait.min(*hinted) } else { wait };
+            // A history is looked at whole.
+            let history = object.spec.history != History::Latest && (runs.hints.gone || runs.hints.keys > 0);
+            let wait = if runs.hints.whole || gone || history { wait.min(*hinted) } else { wait };
             Some(began.map_or(now, |at| at + wait))
         }
         Rhythm::At(schedule) => {

@@ -60,7 +60,11 @@ pub fn way(sizes: &Sizes, recorded: u64, unrecorded: u64, begun: bool) -> Way {
 /// Of everything that a run is made with. One of other terms is another run.
 #[must_use]
 pub fn terms(spec: &BucketReplicationSpec) -> String {
-    let of = (&spec.filter, &spec.deletes, spec.adopt, &spec.bandwidth, spec.requests_per_second);
+    let of = (
+        (&spec.filter, spec.history, &spec.storage_classes),
+        (&spec.deletes, spec.adopt),
+        (&spec.bandwidth, spec.requests_per_second),
+    );
     // A spec that came as JSON can be written as JSON.
     let text = serde_json::to_string(&of).unwrap_or_default();
     short_hash(&text, 32)
@@ -200,6 +204,8 @@ mod tests {
             json!({"filter": {"exclude": ["tmp/*"]}}),
             json!({"bandwidth": "1Mi"}),
             json!({"adopt": true}),
+            json!({"history": "AllVersions"}),
+            json!({"storageClasses": {"COLD": "GLACIER"}}),
         ] {
             assert_ne!(of(&other), usual, "{other}");
         }

@@ -58,8 +58,13 @@ fn with_last(mut seen: Observed, last: Ended) -> Observed {
 
 fn with_current(mut seen: Observed, started: Option<i64>, figures: Figures) -> Observed {
     let runs = seen.targets.entry("remote".into()).or_default();
-    runs.current =
-        Some(Current { is_touch: false, generation: Some(1), started_at: started.map(at), figures, workers: None });
+    runs.current = Some(Current {
+        is_touch: false,
+        generation: Some(1),
+        started_at: started.map(at),
+        figures,
+        workers: None,
+    });
     seen
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::history::HistoryArguments;
 use super::location::Location;
 
 /// Shown below the help of every command.
@@ -116,6 +117,8 @@ pub struct ReplicateArguments {
     #[command(flatten)]
     pub sides: Sides,
     #[command(flatten)]
+    pub history: HistoryArguments,
+    #[command(flatten)]
     pub how: How,
 }
 
@@ -145,6 +148,8 @@ pub struct How {
 pub struct PlanArguments {
     #[command(flatten)]
     pub sides: Sides,
+    #[command(flatten)]
+    pub history: HistoryArguments,
     /// Delete at the target what was replicated and is gone at the source.
     #[arg(long)]
     pub delete: bool,
@@ -157,6 +162,9 @@ pub struct VerifyArguments {
     /// Read every object at both sides.
     #[arg(long)]
     pub read: bool,
+    /// Compare all versions in their order, with delete markers.
+    #[arg(long)]
+    pub all_versions: bool,
 }
 
 /// A place in one store.
@@ -183,6 +191,9 @@ pub struct LsArguments {
     /// Only count.
     #[arg(long)]
     pub summary: bool,
+    /// All versions and delete markers, the newest of a key first; the current one has a star.
+    #[arg(long)]
+    pub versions: bool,
 }
 
 #[derive(Args)]

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod bench;
+mod history;
 mod location;
 pub mod order;
 mod progress;
@@ -111,7 +112,7 @@ fn state_folder(of: &str) -> anyhow::Result<PathBuf> {
 }
 
 async fn replicate(arguments: ReplicateArguments) -> anyhow::Result<ExitCode> {
-    let ReplicateArguments { sides, how } = arguments;
+    let ReplicateArguments { sides, history, how } = arguments;
     let (source, target, place) = sides.open().await?;
     let deletes = if how.delete { Deletes::Mirror { most: how.max_delete } } else { Deletes::Ignore };
     let options = Options {
@@ -121,8 +122,11 @@ async fn replicate(arguments: ReplicateArguments) -> anyhow::Result<ExitCode> {
         at_once: how.at_once.into(),
         pace: how.bandwidth.map(Pace::new),
         requests: how.requests.map(Pace::new),
+        history: history.history(),
+        storage_classes: history.storage_classes(),
         ..Options::default()
     };
+    history::warn(&source, &target, &options).await?;
     let counters = Arc::new(Counters::default());
     let shown = progress::show(counters.clone());
     let report = engine::replicate(&source, &target, place, &options, &counters).await;
@@ -145,10 +149,17 @@ fn code(report: &Report) -> ExitCode {
 }
 
 async fn plan(arguments: PlanArguments) -> anyhow::Result<ExitCode> {
-    let PlanArguments { sides, delete } = arguments;
+    let PlanArguments { sides, history, delete } = arguments;
     let (source, target, place) = sides.open().await?;
     let deletes = if delete { Deletes::Mirror { most: u64::MAX } } else { Deletes::Ignore };
-    let options = Options { deletes, filter: sides.filter.filter()?, ..Options::default() };
+    let options = Options {
+        deletes,
+        filter: sides.filter.filter()?,
+        history: history.history(),
+        storage_classes: history.storage_classes(),
+        ..Options::default()
+    };
+    history::warn(&source, &target, &options).await?;
     let mut out = std::io::stdout().lock();
     let mut broken = Ok(());
     let report = engine::plan(&source, &target, place, &options, |planned| {
@@ -173,12 +184,16 @@ async fn plan(arguments: PlanArguments) -> anyhow::Result<ExitCode> {
             report.gone,
             report.foreign
         ))?;
+        let history = progress::history(&report);
+        if !history.is_empty() {
+            print(history.trim_start())?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
 async fn verify(arguments: VerifyArguments) -> anyhow::Result<ExitCode> {
-    let VerifyArguments { sides, read } = arguments;
+    let VerifyArguments { sides, read, all_versions } = arguments;
     let (source, target, place) = sides.open().await?;
     let filter = sides.filter.filter()?;
     let depth = if read { Depth::Content } else { Depth::Listing };
@@ -188,7 +203,11 @@ async fn verify(arguments: VerifyArguments) -> anyhow::Result<ExitCode> {
         Output::Json => findings.push(json!(finding)),
         Output::Text => println!("{} {}", shown_key(&finding.key), finding.what),
     };
-    let verified = engine::verify(&source, &target, place, &filter, depth, &bytes, tell).await?;
+    let verified = if all_versions {
+        engine::verify_versions(&source, &target, place, &filter, depth, &bytes, tell).await?
+    } else {
+        engine::verify(&source, &target, place, &filter, depth, &bytes, tell).await?
+    };
     let Verified { good, bad, extra, read } = verified;
     print(&match sides.output {
         Output::Json => json!({"verified": verified, "findings": findings}).to_string(),
@@ -202,6 +221,10 @@ async fn verify(arguments: VerifyArguments) -> anyhow::Result<ExitCode> {
 
 async fn ls(arguments: LsArguments) -> anyhow::Result<ExitCode> {
     let side = arguments.place.open().await?;
+    if arguments.versions {
+        history::list(&side, arguments.summary).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let (mut objects, mut total) = (0_u64, 0_u64);
     let (mut after, mut token): (Option<String>, Option<String>) = (None, None);
     loop {

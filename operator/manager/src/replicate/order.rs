@@ -2,10 +2,10 @@
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
-use tripod_replication::{Reach, StoreConfig};
 use tripod_replication::engine::{Deletes, Filter, Options, Place, Side};
 use tripod_replication::rate::Pace;
 use tripod_replication::wire::Wire;
+use tripod_replication::{Reach, StoreConfig};
 
 /// The format of this version.
 pub const VERSION: u32 = 1;

@@ -104,6 +104,8 @@ pub fn told(report: &Report, took: Duration) -> String {
     more(report.left_out, "lack the tags that were asked for, and were left out");
     more(report.lost_tags, "lost their tags: a store keeps none");
     more(report.lost_storage_class, "are not of the storage class that they had");
+    more(report.lost_lock, "were locked against deletion, and at the target are not");
+    text += &history(report);
     if let Some(count) = report.fuse {
         let _ = write!(
             text,
@@ -116,6 +118,24 @@ pub fn told(report: &Report, took: Duration) -> String {
     for trouble in &report.troubles {
         let _ = write!(text, "\n  {}: {}", trouble.key.escape_debug(), trouble.reason);
     }
+    text
+}
+
+/// What concerns histories, a line each; empty where there is nothing to say.
+pub fn history(report: &Report) -> String {
+    let mut text = String::new();
+    let mut more = |count: u64, what: &str| {
+        if count > 0 {
+            let _ = write!(text, "\n{count} {what}");
+        }
+    };
+    more(report.markers, "delete markers put there");
+    more(report.missing, "older versions the target lacks: they can't be put below newer ones");
+    more(
+        report.uncertain,
+        "may not be what was current then, so this is not exact: written in parts and dated by when that began, or in the \
+         place of one that was not kept",
+    );
     text
 }
 

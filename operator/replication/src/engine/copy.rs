@@ -1,6 +1,7 @@
 //! One object from one store to another, and the proof that it arrived. What breaks off is begun again with the GET: a
 //! body on its way can't be sent twice.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::gate::Gate;
@@ -8,13 +9,15 @@ use super::manifest::Reader;
 use super::parts;
 use super::record::{Proof, Record, Seen};
 use super::tags::Asked;
-use super::{Lacking, Losses, Options, Side};
+use super::{Lacking, Limits, Losses, Options, Side};
 use crate::StoreError;
 use crate::rate::Pace;
 use crate::wire::{About, Condition, Digests, ETag, Entry, Found, Outgoing, Part, Written, of_bytes};
 
 /// Up to this size an object is held in memory between its GET and its PUT; larger ones are passed on as they come.
 const SMALL: u64 = 64 << 10;
+/// Where a store names no storage class.
+const STANDARD: &str = "STANDARD";
 /// Times one object is tried.
 const ATTEMPTS: u32 = 5;
 
@@ -29,6 +32,9 @@ pub(super) struct Copier {
     /// Requests a second.
     pub(super) requests: Option<Pace>,
     pub(super) losses: Losses,
+    pub(super) limits: Limits,
+    /// By what the source calls them.
+    pub(super) storage_classes: BTreeMap<String, String>,
     pub(super) knows: Knows,
     pub(super) doubts: parts::Doubts,
     pub(super) asked: Option<Asked>,
@@ -49,12 +55,12 @@ pub(super) struct Knows {
 
 impl Knows {
     /// All that is not known to be lacking.
-    pub(super) fn but(lacking: Lacking) -> Self {
+    pub(super) fn but(lacking: Lacking, keeps_tags: bool) -> Self {
         Self {
             conditions: (!lacking.conditions).into(),
             parts: (!lacking.parts).into(),
             tags: true.into(),
-            keeps_tags: !lacking.tags,
+            keeps_tags: keeps_tags && !lacking.tags,
         }
     }
 }
@@ -65,6 +71,8 @@ pub(super) enum Copied {
     Whole {
         record: Record,
         bytes: u64,
+        /// What the destination calls this version.
+        version: Option<String>,
     },
     /// It was deleted at the source in the meantime.
     Gone,
@@ -76,11 +84,13 @@ pub(super) enum Copied {
 pub(super) struct Wanted {
     pub(super) key: String,
     pub(super) seen: Seen,
+    /// Which version of the source's; else the current one.
+    pub(super) version: Option<Box<str>>,
     pub(super) condition: Condition,
 }
 
 /// Why an attempt did not succeed.
-enum Setback {
+pub(super) enum Setback {
     /// The source has another one now.
     Changed,
     /// The destination has another one than was listed.
@@ -95,7 +105,13 @@ impl From<StoreError> for Setback {
 }
 
 impl Copier {
-    pub(super) fn new(source: &Side, destination: &Side, manifest: Reader, options: &Options) -> Self {
+    pub(super) fn new(
+        source: &Side,
+        destination: &Side,
+        manifest: Reader,
+        options: &Options,
+        limits: Limits,
+    ) -> Self {
         Self {
             source: source.clone(),
             destination: destination.clone(),
@@ -104,7 +120,9 @@ impl Copier {
             pace: options.pace.clone(),
             requests: options.requests.clone(),
             losses: Losses::default(),
-            knows: Knows::but(options.lacking),
+            storage_classes: options.storage_classes.clone(),
+            knows: Knows::but(options.lacking, limits.destination_tags),
+            limits,
             doubts: parts::Doubts::default(),
             asked: Asked::of(&options.filter),
         }
@@ -115,14 +133,16 @@ impl Copier {
     /// # Errors
     /// The last one.
     pub(super) async fn copy(&self, entry: Entry, condition: Condition) -> Result<Copied, StoreError> {
-        let mut wanted = Wanted { seen: Seen::of(&entry), key: entry.key, condition };
+        let seen = Seen::of(&entry);
+        let mut wanted = Wanted { seen, key: entry.key, version: entry.version, condition };
         let mut pause = self.source.wire.patience().pause;
         let (mut last, mut conditional) = (None, true);
         for attempt in 0..ATTEMPTS {
             match self.attempt(&wanted, attempt > 0).await {
                 Ok(copied) => return Ok(copied),
                 Err(Setback::Changed) => {
-                    let Some(now) = self.look(&self.source, &wanted.key).await? else {
+                    let version = wanted.version.as_deref();
+                    let Some(now) = self.look(&self.source, &wanted.key, version).await? else {
                         return self.gone(&wanted.key);
                     };
                     if let Some(asked) = &self.asked
@@ -134,10 +154,11 @@ impl Copier {
                     last = Some(busy(&self.source, &wanted.key));
                 }
                 Err(Setback::Replaced) => {
-                    let there = self.look(&self.destination, &wanted.key).await?;
+                    let there = self.look(&self.destination, &wanted.key, None).await?;
                     // The answer to our own write may have been lost.
                     if let Some(there) = there.as_ref().filter(|there| is_copy(&wanted.seen, there)) {
-                        return Ok(whole(&wanted, there.clone(), Proof::ETag));
+                        self.lock_again(&wanted.key, wanted.version.as_deref(), None).await?;
+                        return Ok(whole(&wanted, there.clone(), Proof::ETag, None));
                     }
                     wanted.condition = self.other_condition(&wanted, there)?;
                     last = Some(busy(&self.destination, &wanted.key));
@@ -194,9 +215,10 @@ impl Copier {
     }
 
     /// Size and `ETag` of what is there now.
-    async fn look(&self, side: &Side, key: &str) -> Result<Option<Seen>, StoreError> {
+    async fn look(&self, side: &Side, key: &str, version: Option<&str>) -> Result<Option<Seen>, StoreError> {
         let at = side.key(key);
-        let head = side.wire.persist(|| side.wire.head(&side.bucket, &at, Part::default())).await?;
+        let part = Part { version, ..Part::default() };
+        let head = side.wire.persist(|| side.wire.head(&side.bucket, &at, part)).await?;
         Ok(head.map(|(headers, _)| {
             let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
             // The moment is left open: of a listing and of a header stores give it in different precision.
@@ -208,7 +230,8 @@ impl Copier {
         }))
     }
 
-    async fn attempt(&self, wanted: &Wanted, again: bool) -> Result<Copied, Setback> {
+    /// Once. `again`: what the source's `ETag`s say is believed no longer.
+    pub(super) async fn attempt(&self, wanted: &Wanted, again: bool) -> Result<Copied, Setback> {
         self.request().await;
         if let ETag::Parts(_, count) = wanted.seen.etag
             && let Some(written) = parts::copy(self, wanted, count).await.map_err(source_or_destination)?
@@ -216,16 +239,17 @@ impl Copier {
             return self.prove(wanted, written, None).await;
         }
         let key = self.source.key(&wanted.key);
-        let only = Part { is: Some(&wanted.seen.etag), ..Part::default() };
+        let version = wanted.version.as_deref();
+        let only = Part { is: Some(&wanted.seen.etag), version, ..Part::default() };
         let found = self.source.wire.get(&self.source.bucket, &key, only).await.map_err(at_source)?;
         if found.length != wanted.seen.size {
             return Err(Setback::Changed);
         }
-        let about = self.described(&key, &found.about).await?;
+        let about = self.described((&key, version), &found.about).await?;
         let (written, passed) = if found.length <= SMALL {
-            self.put_small(wanted, &about, found, again).await?
+            self.put_small(wanted, about, found, again).await?
         } else {
-            self.put_streamed(wanted, &about, found, again).await?
+            self.put_streamed(wanted, about, found, again).await?
         };
         self.prove(wanted, written, Some(passed)).await
     }
@@ -238,11 +262,16 @@ impl Copier {
     }
 
     /// What belongs to the object beside its content, tags too.
-    pub(super) async fn described(&self, key: &str, about: &About) -> Result<About, StoreError> {
-        let about = about.clone();
-        if let Some(class) = &about.storage_class
-            && class != "STANDARD"
-        {
+    pub(super) async fn described(
+        &self,
+        (key, version): (&str, Option<&str>),
+        about: &About,
+    ) -> Result<About, StoreError> {
+        let mut about = about.clone();
+        let class = about.storage_class.as_deref().unwrap_or(STANDARD);
+        if let Some(class) = self.storage_classes.get(class) {
+            about = about.with_storage_class(class);
+        } else if class != STANDARD {
             self.losses.storage_class.fetch_add(1, Ordering::Relaxed);
         }
         if about.tags == 0 {
@@ -251,11 +280,9 @@ impl Copier {
         let can_be_read = self.knows.tags.load(Ordering::Relaxed);
         if !can_be_read || !self.knows.keeps_tags {
             self.losses.tags.fetch_add(1, Ordering::Relaxed);
-        }
-        if !can_be_read {
             return Ok(about);
         }
-        match self.source.wire.tags(&self.source.bucket, key, None).await {
+        match self.source.wire.tags(&self.source.bucket, key, version).await {
             Ok(tags) => Ok(about.with_tags(&tags)),
             Err(StoreError::Unsupported { .. }) => {
                 self.knows.tags.store(false, Ordering::Relaxed);
@@ -275,7 +302,7 @@ impl Copier {
     async fn put_small(
         &self,
         wanted: &Wanted,
-        about: &About,
+        about: About,
         found: Found,
         again: bool,
     ) -> Result<(Written, Digests), Setback> {
@@ -294,22 +321,31 @@ impl Copier {
         }
         let to = &self.destination;
         let (key, condition) = (to.key(&wanted.key), self.condition(wanted));
-        let put = to.wire.put(&to.bucket, &key, about, &condition, Outgoing::Whole(Some(body)), None);
-        Ok((put.await.map_err(at_destination)?, digests))
+        let (about, lock) = self.protected(about, digests.md5.as_ref());
+        let put = to.wire.put(&to.bucket, &key, &about, &condition, Outgoing::Whole(Some(body)), None);
+        let written = put.await.map_err(at_destination)?;
+        self.lock(&key, written.version.as_deref(), lock).await?;
+        Ok((written, digests))
     }
 
     async fn put_streamed(
         &self,
         wanted: &Wanted,
-        about: &About,
+        about: About,
         found: Found,
         with_md5: bool,
     ) -> Result<(Written, Digests), Setback> {
+        let said = match &wanted.seen.etag {
+            ETag::Md5(md5) if !with_md5 && self.source.etags.are_md5() => Some(md5),
+            _ => None,
+        };
+        let (about, lock) = self.protected(about, said);
         let (body, passed) = self.source.wire.pass(found, with_md5, self.pace.clone());
         let to = &self.destination;
         let (key, condition) = (to.key(&wanted.key), self.condition(wanted));
-        let written = to.wire.put(&to.bucket, &key, about, &condition, body, Some(passed.clone())).await;
+        let written = to.wire.put(&to.bucket, &key, &about, &condition, body, Some(passed.clone())).await;
         let written = written.map_err(at_destination)?;
+        self.lock(&key, written.version.as_deref(), lock).await?;
         let digests = passed
             .digests()
             .ok_or_else(|| damaged(to, &wanted.key, "was confirmed before all of it was sent"))?;
@@ -325,20 +361,21 @@ impl Copier {
     ) -> Result<Copied, Setback> {
         let there = Seen { size: wanted.seen.size, etag: written.etag, modified: 0 };
         if is_copy(&wanted.seen, &there) {
-            return Ok(whole(wanted, there, Proof::ETag));
+            return Ok(whole(wanted, there, Proof::ETag, written.version));
         }
         // Of what it has just written a store may say another ETag than in its listing, or none.
-        let there = self.look(&self.destination, &wanted.key).await?.ok_or(Setback::Replaced)?;
+        let there = self.look(&self.destination, &wanted.key, None).await?.ok_or(Setback::Replaced)?;
         if is_copy(&wanted.seen, &there) {
-            return Ok(whole(wanted, there, Proof::ETag));
+            return Ok(whole(wanted, there, Proof::ETag, written.version));
         }
-        let copy = self.read(&self.destination, &wanted.key, &there.etag).await.map_err(at_destination)?;
+        let copy = self.read(&self.destination, (&wanted.key, None), &there.etag).await;
+        let copy = copy.map_err(at_destination)?;
         let proved = match (&wanted.seen.etag, passed) {
             (ETag::Md5(expected), _) if copy.md5 == Some(*expected) => true,
             (_, Some(passed)) if copy.crc64 != passed.crc64 || copy.bytes != passed.bytes => false,
             _ => {
-                let original =
-                    self.read(&self.source, &wanted.key, &wanted.seen.etag).await.map_err(at_source)?;
+                let which = (wanted.key.as_str(), wanted.version.as_deref());
+                let original = self.read(&self.source, which, &wanted.seen.etag).await.map_err(at_source)?;
                 let same = original.crc64 == copy.crc64 && original.bytes == copy.bytes;
                 if same && matches!(wanted.seen.etag, ETag::Md5(_)) {
                     // Twice the same, and not what the ETag says: this store's are of something else.
@@ -350,14 +387,19 @@ impl Copier {
         if !proved {
             return Err(damaged(&self.destination, &wanted.key, "was read back as something else").into());
         }
-        Ok(whole(wanted, there, Proof::Read))
+        Ok(whole(wanted, there, Proof::Read, written.version))
     }
 
-    /// Digests of a whole object.
-    pub(super) async fn read(&self, side: &Side, key: &str, etag: &ETag) -> Result<Digests, StoreError> {
+    /// Digests of a whole object, or of one version of it.
+    pub(super) async fn read(
+        &self,
+        side: &Side,
+        (key, version): (&str, Option<&str>),
+        etag: &ETag,
+    ) -> Result<Digests, StoreError> {
         self.request().await;
         let at = side.key(key);
-        let only = Part { is: (!etag.is_empty()).then_some(etag), ..Part::default() };
+        let only = Part { is: (!etag.is_empty()).then_some(etag), version, ..Part::default() };
         let found = side.wire.get(&side.bucket, &at, only).await?;
         side.wire.digest(&side.bucket, &at, found).await
     }
@@ -373,10 +415,14 @@ fn is_copy(source: &Seen, there: &Seen) -> bool {
     source.etag == there.etag && source.size == there.size && !source.etag.is_empty()
 }
 
-fn whole(wanted: &Wanted, destination: Seen, proof: Proof) -> Copied {
+fn whole(wanted: &Wanted, destination: Seen, proof: Proof, version: Option<String>) -> Copied {
     let source = wanted.seen.clone();
     let bytes = source.size;
-    Copied::Whole { record: Record { key: wanted.key.clone(), source, destination, proof }, bytes }
+    Copied::Whole {
+        record: Record { key: wanted.key.clone(), source, destination, proof, newest: None },
+        bytes,
+        version,
+    }
 }
 
 /// A condition that does not hold at the source: it has changed.
@@ -390,6 +436,10 @@ fn at_source(error: StoreError) -> Setback {
 fn at_destination(error: StoreError) -> Setback {
     match error {
         StoreError::Mismatch { .. } | StoreError::NotFound { .. } => Setback::Replaced,
+        // Damaged on its way; or the source's ETag is no MD5, which is not relied upon again.
+        StoreError::Other { what: endpoint, detail } if detail.starts_with("BadDigest") => {
+            Setback::Failed(StoreError::Unreachable { endpoint, detail })
+        }
         error => Setback::Failed(error),
     }
 }

@@ -86,7 +86,7 @@ pub fn decide(source: Option<Entry>, destination: Option<&Entry>, known: Known) 
         Known::Begun => Step::Copy { entry, condition, why: Why::New, record: None },
         Known::Nothing if there.etag == entry.etag && there.size == entry.size && !entry.etag.is_empty() => {
             let (source, destination) = (Seen::of(&entry), Seen::of(there));
-            Step::Keep(Record { key: entry.key, source, destination, proof: Proof::ETag })
+            Step::Keep(Record { key: entry.key, source, destination, proof: Proof::ETag, newest: None })
         }
         Known::Nothing => Step::Copy { entry, condition, why: Why::Changed, record: None },
     }
@@ -96,7 +96,7 @@ pub fn decide(source: Option<Entry>, destination: Option<&Entry>, known: Known) 
 fn unrecorded(there: &Entry) -> Record {
     let destination = Seen::of(there);
     let source = Seen { modified: 0, ..destination.clone() };
-    Record { key: there.key.clone(), source, destination, proof: Proof::ETag }
+    Record { key: there.key.clone(), source, destination, proof: Proof::ETag, newest: None }
 }
 
 #[cfg(test)]
@@ -105,7 +105,7 @@ mod tests {
     use crate::wire::ETag;
 
     fn entry(etag: &str, modified: i64) -> Entry {
-        Entry { key: "k".into(), size: 1, etag: ETag::new(etag), modified }
+        Entry { key: "k".into(), size: 1, etag: ETag::new(etag), modified, version: None }
     }
 
     fn record(source: &str, destination: &str) -> Record {
@@ -115,6 +115,7 @@ mod tests {
             source: seen(source, 5),
             destination: seen(destination, 9),
             proof: Proof::ETag,
+            newest: None,
         }
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -10,6 +11,8 @@ use super::manifest::Reader;
 use super::touched::Touched;
 use crate::StoreError;
 
+/// After so long no request of a run that has ended lands any more: stores give up on those that say nothing much sooner.
+const LATE: Duration = Duration::from_hours(1);
 const FOLDER: &str = "journal/";
 /// Behind each key. Text has no such byte.
 const END: u8 = 0xff;
@@ -106,6 +109,11 @@ impl Left {
             place.remove(page).await?;
         }
         Ok(())
+    }
+
+    /// Forgets what is over: no request of it lands any more.
+    pub(super) async fn forget_over(&self, place: &Reader) -> Result<(), StoreError> {
+        self.forget(place, now().saturating_sub(LATE.as_nanos())).await
     }
 
     pub(super) fn cursor(&self, place: &Reader) -> Cursor {

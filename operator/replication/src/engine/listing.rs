@@ -4,7 +4,7 @@
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::{Side, unsorted};
+use super::{Side, unsorted, versions};
 use crate::StoreError;
 use crate::wire::{Entry, Page};
 
@@ -28,7 +28,7 @@ impl Range {
         self.after.as_deref().is_none_or(|after| key > after) && !self.is_behind(key)
     }
 
-    fn is_behind(&self, key: &str) -> bool {
+    pub(super) fn is_behind(&self, key: &str) -> bool {
         self.until.as_deref().is_some_and(|until| key > until)
     }
 }
@@ -47,10 +47,10 @@ pub(super) struct Cursor {
 impl Cursor {
     pub(super) fn open(side: Side, range: Range) -> Self {
         let (sender, pages) = mpsc::channel(AHEAD);
-        let task = if side.unsorted {
-            tokio::spawn(unsorted::fetch(side, range, sender))
-        } else {
-            tokio::spawn(fetch(side, range, sender))
+        let task = match side.as_of.clone() {
+            Some(as_of) => tokio::spawn(versions::fetch_as_of(side, range, as_of, sender)),
+            None if side.unsorted => tokio::spawn(unsorted::fetch(side, range, sender)),
+            None => tokio::spawn(fetch(side, range, sender)),
         };
         Self { pages, task, page: Vec::new().into_iter(), next: None, ended: false, now: None }
     }
@@ -174,7 +174,14 @@ mod tests {
     use crate::wire::ETag;
 
     fn page(keys: &[&str]) -> Page {
-        let entry = |key: &&str| Entry { key: (*key).into(), size: 0, etag: ETag::new(""), modified: 0 };
+        let etag = ETag::new("");
+        let entry = |key: &&str| Entry {
+            key: (*key).into(),
+            size: 0,
+            etag: etag.clone(),
+            modified: 0,
+            version: None,
+        };
         Page { entries: keys.iter().map(entry).collect(), ..Page::default() }
     }
 

@@ -385,7 +385,13 @@ mod tests {
     fn segment(key: &str) -> Segment {
         let seen = Seen { size: 1, etag: ETag::new("e"), modified: 0 };
         let mut encoder = Encoder::default();
-        let record = Record { key: key.into(), source: seen.clone(), destination: seen, proof: Proof::ETag };
+        let record = Record {
+            key: key.into(),
+            source: seen.clone(),
+            destination: seen,
+            proof: Proof::ETag,
+            newest: None,
+        };
         encoder.add(&record).unwrap();
         encoder.finish().unwrap()
     }

@@ -47,7 +47,7 @@ pub(super) enum Merged {
     LeftOut(Option<Record>),
 }
 
-struct Records {
+pub(super) struct Records {
     manifest: Reader,
     segments: VecDeque<Described>,
     page: std::vec::IntoIter<Record>,
@@ -57,7 +57,18 @@ struct Records {
 }
 
 impl Records {
-    async fn peek(&mut self) -> Result<Option<&Record>, StoreError> {
+    /// Those of a range; `segments` are those that have keys of it.
+    pub(super) fn open(manifest: Reader, segments: Vec<Described>, range: &Range) -> Self {
+        let page = Vec::new().into_iter();
+        let (last, until) = (range.after.clone(), range.until.clone());
+        Self { manifest, segments: segments.into(), page, next: None, last, until }
+    }
+
+    pub(super) fn take(&mut self) -> Option<Record> {
+        self.next.take()
+    }
+
+    pub(super) async fn peek(&mut self) -> Result<Option<&Record>, StoreError> {
         while self.next.is_none() {
             self.next = self.page.next();
             if let Some(record) = &self.next {
@@ -101,14 +112,7 @@ impl Merge {
             touched: journal.touched.clone(),
             source: Cursor::open(source.clone(), range.clone()),
             destination: Cursor::open(destination.clone(), range.clone()),
-            records: Records {
-                manifest,
-                segments: segments.into(),
-                page: Vec::new().into_iter(),
-                next: None,
-                last: range.after.clone(),
-                until: range.until.clone(),
-            },
+            records: Records::open(manifest, segments, range),
             asked: Asked::of(&filter),
             filter,
             limit: None,
@@ -146,7 +150,7 @@ impl Merge {
         // From here on nothing is waited for: whoever waits for this may stop waiting.
         let entry = if at_source { self.source.take() } else { None };
         let there = if at_destination { self.destination.take() } else { None };
-        let record = if on_record { self.records.next.take() } else { None };
+        let record = if on_record { self.records.take() } else { None };
         let record = touched::known(record, note, entry.as_ref());
         let wanted = wants_key && entry.as_ref().is_none_or(|entry| self.filter.wants_size(entry));
         let is_left_out = |record: &Record| record.proof == Proof::LeftOut;

@@ -3,13 +3,20 @@
 //! Everything streams: memory depends on how much is under way, not on how much there is. What was done is on record every
 //! few seconds, so that a run that is killed is taken up by the next. One object that can't be copied stops no other.
 
+mod append;
+mod chain;
+mod chains;
 mod copy;
 mod decide;
 mod gate;
 mod gone;
+mod history;
+mod inspect;
 mod journal;
 mod lag;
+mod limits;
 mod listing;
+mod lock;
 mod manifest;
 mod merge;
 mod parts;
@@ -21,10 +28,11 @@ mod run;
 pub mod shards;
 mod tags;
 mod tally;
-mod unsorted;
 mod touch;
 mod touched;
+mod unsorted;
 mod verify;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -38,7 +46,10 @@ use crate::StoreError;
 use crate::rate::Pace;
 use crate::wire::{Entry, Wire};
 
+pub use self::chain::{Newest, Pair};
 pub use self::decide::{Step, Why};
+pub use self::inspect::verify_versions;
+pub use self::limits::{Limits, Note, limits};
 pub use self::manifest::Place;
 pub use self::record::{Proof, Record, Seen};
 pub use self::report::{Counters, Planned, Report, Trouble};
@@ -55,6 +66,8 @@ pub struct Side {
     pub prefix: String,
     unsorted: bool,
     etags: Arc<Meaning>,
+    /// Its objects are those of an earlier moment.
+    as_of: Option<Arc<versions::AsOf>>,
 }
 
 /// What a store's `ETag`s are of.
@@ -76,13 +89,28 @@ impl Side {
     #[must_use]
     pub fn new(wire: Wire, bucket: &str, prefix: &str) -> Self {
         let etags = Arc::new(Meaning(AtomicBool::new(true)));
-        Self { wire, bucket: bucket.to_owned(), prefix: prefix.to_owned(), unsorted: false, etags }
+        let (bucket, prefix) = (bucket.to_owned(), prefix.to_owned());
+        Self { wire, bucket, prefix, unsorted: false, etags, as_of: None }
     }
 
     /// Of a store that lists objects in no order: listings are sorted on this machine's disk before they are compared.
     #[must_use]
     pub fn unsorted(self) -> Self {
         Self { unsorted: true, ..self }
+    }
+
+    /// With the objects of the moment that is asked for.
+    fn as_of(&self, options: &Options) -> Self {
+        let as_of = match options.history {
+            History::At(moment) => Some(Arc::new(versions::AsOf::new(moment, options.filter.clone()))),
+            History::Latest | History::All => None,
+        };
+        Self { as_of, ..self.clone() }
+    }
+
+    /// Objects of which it is not sure what they were at that moment.
+    fn uncertain(&self) -> u64 {
+        self.as_of.as_ref().map_or(0, |as_of| as_of.uncertain())
     }
 
     fn key(&self, key: &str) -> String {
@@ -105,6 +133,18 @@ pub enum Deletes {
     /// They are deleted; where the destination keeps versions, that is a marker on top. Only what was replicated is, and
     /// nothing at all where more than `most` were: somebody may have emptied the source.
     Mirror { most: u64 },
+}
+
+/// How much of what the source has been.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum History {
+    /// What is current.
+    #[default]
+    Latest,
+    /// What was current at a moment, by the source's clock, in milliseconds since 1970. Only of a source that keeps versions.
+    At(i64),
+    /// All versions in their order, with delete markers. Only between two that keep versions.
+    All,
 }
 
 /// Which objects.
@@ -180,6 +220,9 @@ pub struct Options {
     /// How often what was done is put on record, at least a millisecond: a run that is killed loses at most twice as much.
     pub checkpoint: Duration,
     pub lacking: Lacking,
+    pub history: History,
+    /// What a storage class of the source is called at the destination. Of what is not named, none is asked for.
+    pub storage_classes: BTreeMap<String, String>,
 }
 
 impl Default for Options {
@@ -193,6 +236,8 @@ impl Default for Options {
             requests: None,
             checkpoint: Duration::from_secs(4),
             lacking: Lacking::default(),
+            history: History::default(),
+            storage_classes: BTreeMap::new(),
         }
     }
 }
@@ -202,12 +247,14 @@ impl Default for Options {
 pub(crate) struct Losses {
     tags: AtomicU64,
     storage_class: AtomicU64,
+    lock: AtomicU64,
 }
 
 impl Losses {
     fn tell(&self, report: &mut Report) {
         report.lost_tags = self.tags.load(Ordering::Relaxed);
         report.lost_storage_class = self.storage_class.load(Ordering::Relaxed);
+        report.lost_lock = self.lock.load(Ordering::Relaxed);
     }
 }
 

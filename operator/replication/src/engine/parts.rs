@@ -38,11 +38,13 @@ enum Cut {
 pub(super) async fn copy(copier: &Copier, wanted: &Wanted, count: u32) -> Result<Option<Written>, Failed> {
     let from = &copier.source;
     let key = from.key(&wanted.key);
+    let version = wanted.version.as_deref();
     let (about, found) = begin(copier, wanted, &key).await.map_err(Failed::AtSource)?;
     let size = wanted.seen.size;
     let parts = found.as_ref().and_then(|found| found.parts);
     let Some((cut, count)) = cut(copier, parts, size, count) else { return Ok(None) };
-    let about = copier.described(&key, &about).await.map_err(Failed::AtSource)?;
+    let about = copier.described((&key, version), &about).await.map_err(Failed::AtSource)?;
+    let (about, lock) = copier.protected(about, None);
     let to = &copier.destination;
     let at = to.key(&wanted.key);
     let intent = copier.manifest.intend(&at).await.map_err(Failed::AtDestination)?;
@@ -73,13 +75,16 @@ pub(super) async fn copy(copier: &Copier, wanted: &Wanted, count: u32) -> Result
         copier.manifest.fulfilled(&intent).await;
     }
     // Else the next attempt, or the next run, finds it by its intent.
-    result.map(Some)
+    let written = result?;
+    copier.lock(&at, written.version.as_deref(), lock).await.map_err(Failed::AtDestination)?;
+    Ok(Some(written))
 }
 
 /// What belongs to the object, with its first part, where the source is not known to give none: it would send all of it.
 async fn begin(copier: &Copier, wanted: &Wanted, key: &str) -> Result<(About, Option<Found>), StoreError> {
     let from = &copier.source;
-    let whole = Part { is: Some(&wanted.seen.etag), ..Part::default() };
+    let version = wanted.version.as_deref();
+    let whole = Part { is: Some(&wanted.seen.etag), version, ..Part::default() };
     if copier.knows.parts.load(Ordering::Relaxed) {
         let found = from.wire.get(&from.bucket, key, Part { number: Some(1), ..whole }).await?;
         return Ok((found.about.clone(), Some(found)));
@@ -154,12 +159,12 @@ async fn part(
         found
     } else {
         copier.request().await;
-        let is = Some(&wanted.seen.etag);
+        let (is, version) = (Some(&wanted.seen.etag), wanted.version.as_deref());
         let part = match cut {
-            Cut::ByNumber => Part { is, number: Some(number), ..Part::default() },
+            Cut::ByNumber => Part { is, number: Some(number), range: None, version },
             Cut::Even(bytes) => {
                 let first = bytes * u64::from(number - 1);
-                Part { is, range: Some((first, (first + bytes).min(size) - 1)), ..Part::default() }
+                Part { is, number: None, range: Some((first, (first + bytes).min(size) - 1)), version }
             }
         };
         let key = from.key(&wanted.key);

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::chain::Newest;
 use crate::StoreError;
 use crate::wire::{ETag, Entry};
 
@@ -51,6 +52,8 @@ pub struct Record {
     pub source: Seen,
     pub destination: Seen,
     pub proof: Proof,
+    /// Only where all versions are replicated.
+    pub newest: Option<Box<Newest>>,
 }
 
 /// A record as it is kept: the key without what it shares with the one before, the destination without what it shares
@@ -63,7 +66,16 @@ struct Kept<'a> {
     size: Option<u64>,
     etag: Option<ETag>,
     modified: i64,
-    proof: Proof,
+    proof: KeptProof,
+}
+
+/// As [`Proof`], with what else is known.
+#[derive(Serialize, Deserialize)]
+enum KeptProof {
+    ETag,
+    Read,
+    Chain(Proof, Box<Newest>),
+    LeftOut,
 }
 
 /// Builds one segment.
@@ -107,7 +119,12 @@ impl Encoder {
             size: (destination.size != source.size).then_some(destination.size),
             etag: (destination.etag != source.etag).then(|| destination.etag.clone()),
             modified: destination.modified,
-            proof: record.proof,
+            proof: match (&record.newest, record.proof) {
+                (Some(newest), proof) => KeptProof::Chain(proof, newest.clone()),
+                (None, Proof::ETag) => KeptProof::ETag,
+                (None, Proof::Read) => KeptProof::Read,
+                (None, Proof::LeftOut) => KeptProof::LeftOut,
+            },
         };
         let bytes = std::mem::take(&mut self.bytes);
         self.bytes = postcard::to_extend(&kept, bytes).map_err(|e| malformed(&record.key, &e))?;
@@ -162,7 +179,13 @@ pub(super) fn decode(described: &Described, bytes: &[u8]) -> Result<Vec<Record>,
             etag: kept.etag.unwrap_or_else(|| kept.source.etag.clone()),
             modified: kept.modified,
         };
-        records.push(Record { key, source: kept.source, destination, proof: kept.proof });
+        let (proof, newest) = match kept.proof {
+            KeptProof::ETag => (Proof::ETag, None),
+            KeptProof::Read => (Proof::Read, None),
+            KeptProof::LeftOut => (Proof::LeftOut, None),
+            KeptProof::Chain(proof, newest) => (proof, Some(newest)),
+        };
+        records.push(Record { key, source: kept.source, destination, proof, newest });
     }
     Ok(records)
 }
@@ -180,6 +203,7 @@ fn malformed(what: &str, error: &dyn std::fmt::Display) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::chain::Pair;
 
     fn record(key: &str, etag: &str) -> Record {
         let seen = |etag: &str, modified| Seen { size: 3, etag: ETag::new(etag), modified };
@@ -188,15 +212,19 @@ mod tests {
             source: seen("0123456789abcdef0123456789abcdef", 7),
             destination: seen(etag, 0),
             proof: Proof::Read,
+            newest: None,
         }
     }
 
     #[test]
     fn a_segment_is_read_as_it_was_written() {
-        let records: Vec<Record> = ["a", "a/目", "a/目录", "a/盟", "b"]
+        let mut records: Vec<Record> = ["a", "a/目", "a/目录", "a/盟", "b"]
             .iter()
             .map(|key| record(key, &format!("etag of {key}")))
             .collect();
+        let pair = Pair { source: ETag::new("a"), destination: ETag::new("b") };
+        let (source, destination) = ("1".into(), "2".into());
+        records[1].newest = Some(Newest { source, destination, pairs: vec![pair.clone(), pair] }.into());
         let mut encoder = Encoder::default();
         for record in &records {
             encoder.add(record).unwrap();

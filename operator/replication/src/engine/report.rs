@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::decide::Why;
 use super::lag::{Clock, Missing};
+use super::limits::Note;
 use super::record::{Proof, Seen};
 
 /// Troubles that are told one by one; the rest is counted.
@@ -37,6 +38,10 @@ pub struct Counters {
     pub failed: AtomicU64,
     /// Lacking the tags that were asked for.
     pub left_out: AtomicU64,
+    /// Delete markers that were put at the destination, where all versions are replicated.
+    pub markers: AtomicU64,
+    /// Versions that the destination lacks below newer ones.
+    pub missing: AtomicU64,
     /// When the oldest that the destination lacked was written, by the source's clock, in milliseconds since 1970.
     pub(super) oldest: AtomicI64,
     /// The same of those that it still lacks at the end.
@@ -46,7 +51,7 @@ pub struct Counters {
     /// And at this moment.
     clock: Clock,
     /// What was found missing and is not there yet.
-    missing: Missing,
+    awaited: Missing,
     pub(super) troubles: Mutex<Vec<Trouble>>,
 }
 
@@ -61,7 +66,7 @@ pub struct Trouble {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Planned {
     pub key: String,
-    /// `new`, `changed`, `drifted` or `deleted`.
+    /// `new`, `changed`, `drifted` or `deleted`; `marker`: of all versions, a delete marker.
     pub why: &'static str,
     /// Bytes.
     pub size: u64,
@@ -91,6 +96,21 @@ pub struct Report {
     /// Objects whose tags, or whose storage class, the destination does not keep.
     pub lost_tags: u64,
     pub lost_storage_class: u64,
+    /// Objects that were locked against deletion, and at the destination are not.
+    pub lost_lock: u64,
+    /// What was known beforehand not to be kept.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
+    /// Of a moment of the past: objects that may not have been what they are said to have been, for they were written in
+    /// parts and are dated by when that began, or in the place of another. Where there are any, the copy is not exact.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub uncertain: u64,
+    /// Of all versions: delete markers that were put there.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub markers: u64,
+    /// Of all versions: those that the destination lacks below newer ones. Nothing older takes the place of what is newer.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub missing: u64,
     /// Age of the oldest object that the destination lacked when this run listed, in milliseconds, by the source's own clock.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lag_found: Option<u64>,
@@ -100,6 +120,11 @@ pub struct Report {
     /// Bytes that were to be copied, and objects, whatever became of them.
     pub wanted: u64,
     pub wanted_bytes: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Report {
@@ -126,7 +151,7 @@ impl Counters {
             self.drifted.fetch_add(1, Ordering::Relaxed);
         } else {
             earlier(&self.oldest, seen.modified);
-            self.missing.add(seen.modified);
+            self.awaited.add(seen.modified);
         }
     }
 
@@ -142,7 +167,7 @@ impl Counters {
     /// One that was found missing is there, or has failed.
     pub(super) fn ended(&self, modified: i64, why: Why) {
         if why != Why::Drifted {
-            self.missing.remove(modified);
+            self.awaited.remove(modified);
         }
     }
 
@@ -171,7 +196,7 @@ impl Counters {
         // Clocks in headers have no fractions: what is younger than that has no age.
         let age = |now: i64, oldest: i64| u64::try_from((now - oldest).max(0)).ok();
         let left =
-            [Some(self.oldest_left.load(Ordering::Relaxed)).filter(|at| *at != 0), self.missing.oldest()];
+            [Some(self.oldest_left.load(Ordering::Relaxed)).filter(|at| *at != 0), self.awaited.oldest()];
         let left = left.into_iter().flatten().min();
         Report {
             listed: get(&self.listed),
@@ -185,6 +210,8 @@ impl Counters {
             foreign: get(&self.foreign),
             failed: get(&self.failed),
             left_out: get(&self.left_out),
+            markers: get(&self.markers),
+            missing: get(&self.missing),
             troubles: self.troubles.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             wanted: get(&self.wanted),
             wanted_bytes: get(&self.wanted_bytes),

@@ -16,6 +16,7 @@ use super::decide::{Step, Why};
 use super::gate::Permit;
 use super::gone::Gone;
 use super::journal::{self, Left, Writer};
+use super::limits::limits;
 use super::manifest::{Manifest, Place, Shared};
 use super::merge::{Merge, Merged};
 use super::parts;
@@ -24,22 +25,20 @@ use super::record::{Proof, Record, Seen};
 use super::recorder::Recorder;
 use super::report::{Counters, Planned, Report};
 use super::tags::Asked;
-use super::{Deletes, Filter, Options, Side, check};
+use super::{Deletes, Filter, History, Options, Side, check, history, inspect, versions};
 use crate::StoreError;
 use crate::wire::{Condition, Entry};
 
 /// Parts of the key space that are gone through at the same time.
 const PARTS: usize = 4;
-/// After so long no request of a run that has ended lands any more: stores give up on those that say nothing much sooner.
-pub(super) const LATE: Duration = Duration::from_hours(1);
 /// Keys on a page of the journal, at most.
-const PAGE: usize = 1000;
+pub(super) const PAGE: usize = 1000;
 /// Keys that may wait for one that is under way.
-const WINDOW: usize = 65_536;
+pub(super) const WINDOW: usize = 65_536;
 /// Small enough to tell how fast a link is, in bytes.
-const MEASURE: u64 = 64 << 10;
+pub(super) const MEASURE: u64 = 64 << 10;
 /// Deletions in flight at once.
-const DELETIONS: usize = 16;
+pub(super) const DELETIONS: usize = 16;
 
 /// Makes the destination hold what the source holds.
 ///
@@ -54,10 +53,12 @@ pub async fn replicate(
     counters: &Arc<Counters>,
 ) -> Result<Report, StoreError> {
     check(source, destination)?;
+    let limits = limits(source, destination, options).await?;
+    let source = &source.as_of(options);
     let mut manifest = Manifest::open(place.clone(), &of(source, destination)).await?;
     if manifest.is_new() {
         if !options.adopt {
-            refuse_unless_empty(destination).await?;
+            refuse_unless_empty(destination, options.history).await?;
         }
         // From now on what lies there is known to be ours, also when this run is killed before its first checkpoint.
         manifest.commit(Vec::new()).await?;
@@ -65,7 +66,7 @@ pub async fn replicate(
     // What has to be sorted first is listed once, and not once for each part.
     let at_once = if source.unsorted || destination.unsorted { 1 } else { PARTS };
     let parts = ranges::split(manifest.segments(), at_once);
-    let copier = Arc::new(Copier::new(source, destination, manifest.reader(), options));
+    let copier = Arc::new(Copier::new(source, destination, manifest.reader(), options, limits));
     clear_uploads(&copier, |_| true).await?;
     let manifest: Shared = Arc::new(Mutex::new(manifest));
     let progress = Progress::new(&parts);
@@ -73,21 +74,32 @@ pub async fn replicate(
     // Nothing can be done every zero seconds.
     let checkpoint = options.checkpoint.max(Duration::from_millis(1));
     let run = Run { copier, counters: counters.clone(), manifest, progress, checkpoint };
+    let mut report = match options.history {
+        History::All => history::replicate(&run, parts, options, &left).await?,
+        History::Latest | History::At(_) => objects(&run, parts, options, &left).await?,
+    };
+    run.copier.losses.tell(&mut report);
+    report.notes = run.copier.limits.notes(options.history);
+    report.uncertain = source.uncertain();
+    Ok(report)
+}
+
+/// One version of each key.
+async fn objects(run: &Run, parts: Vec<Part>, options: &Options, left: &Left) -> Result<Report, StoreError> {
     let gone = Gone::up_to(options.deletes);
-    all_parts(&run, parts, options, &left, &gone).await?;
-    left.forget(&run.copier.manifest, journal::now().saturating_sub(LATE.as_nanos())).await?;
+    all_parts(run, parts, options, left, &gone).await?;
+    left.forget_over(&run.copier.manifest).await?;
     left.touched.forget(&run.copier.manifest).await?;
-    let mut report = counters.report();
+    let mut fuse = None;
     match options.deletes {
-        Deletes::Mirror { most } if gone.count() > most => report.fuse = Some(gone.count()),
+        Deletes::Mirror { most } if gone.count() > most => fuse = Some(gone.count()),
         Deletes::Mirror { .. } => {
-            delete(source, destination, counters, gone.take()).await;
-            report = counters.report();
+            let copier = &run.copier;
+            delete(&copier.source, &copier.destination, &run.counters, gone.take()).await;
         }
         Deletes::Ignore => {}
     }
-    run.copier.losses.tell(&mut report);
-    Ok(report)
+    Ok(Report { fuse, ..run.counters.report() })
 }
 
 /// Says what a run would do, a key at a time, and does nothing.
@@ -102,8 +114,14 @@ pub async fn plan(
     mut tell: impl FnMut(Planned),
 ) -> Result<Report, StoreError> {
     check(source, destination)?;
+    let notes = limits(source, destination, options).await?.notes(options.history);
+    let source = &source.as_of(options);
     let manifest = Manifest::open(place, &of(source, destination)).await?;
     let counters = Counters::default();
+    if options.history == History::All {
+        inspect::plan((source, destination), &manifest, options, &counters, &mut tell).await?;
+        return Ok(Report { notes, ..counters.report() });
+    }
     for Part { range, segments } in ranges::split(manifest.segments(), 1) {
         let reader = manifest.reader();
         let left = Left::find(&reader).await?;
@@ -135,7 +153,7 @@ pub async fn plan(
         }
         counters.listed_at(merge.source_now());
     }
-    Ok(counters.report())
+    Ok(Report { notes, uncertain: source.uncertain(), ..counters.report() })
 }
 
 /// Those that have the tags that are asked for.
@@ -158,9 +176,18 @@ pub(super) fn of(source: &Side, destination: &Side) -> String {
     format!("{}/{} to {}/{}", source.bucket, source.prefix, destination.bucket, destination.prefix)
 }
 
-pub(super) async fn refuse_unless_empty(destination: &Side) -> Result<(), StoreError> {
-    let page = destination.wire.list(&destination.bucket, &destination.prefix, None, None).await?;
-    match page.entries.first() {
+pub(super) async fn refuse_unless_empty(destination: &Side, history: History) -> Result<(), StoreError> {
+    let (bucket, prefix) = (&destination.bucket, &destination.prefix);
+    let first = match history {
+        History::All => {
+            let page = destination.wire.versions(bucket, prefix, None).await?;
+            page.versions.into_iter().next().map(|version| version.entry)
+        }
+        History::Latest | History::At(_) => {
+            destination.wire.list(bucket, prefix, None, None).await?.entries.into_iter().next()
+        }
+    };
+    match first {
         None => Ok(()),
         Some(entry) => Err(StoreError::NotEmpty { target: destination.to_string(), key: entry.key.clone() }),
     }
@@ -195,7 +222,6 @@ async fn all_parts(
     left: &Left,
     gone: &Gone,
 ) -> Result<(), StoreError> {
-    let (manifest, progress) = (&run.manifest, &run.progress);
     let id = journal::name_of_run();
     let mut tasks = JoinSet::new();
     for (number, part) in parts.into_iter().enumerate() {
@@ -212,15 +238,24 @@ async fn all_parts(
         let walk = Walk::new(run, number, journal, gone.clone());
         tasks.spawn(walk.run(merge, run.progress.clone()));
     }
+    gather(tasks, run).await.map(drop)
+}
+
+/// What became of all parts; what they have done is on record every few seconds.
+pub(super) async fn gather<T: 'static>(
+    mut tasks: JoinSet<Result<T, StoreError>>,
+    run: &Run,
+) -> Result<Vec<T>, StoreError> {
+    let (manifest, progress) = (&run.manifest, &run.progress);
     let mut tick = interval(run.checkpoint);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tick.reset();
-    let mut failed = None;
+    let (mut all, mut failed) = (Vec::new(), None);
     loop {
         tokio::select! {
             ended = tasks.join_next() => match ended {
                 None => break,
-                Some(Ok(Ok(()))) => {}
+                Some(Ok(Ok(part))) => all.push(part),
                 Some(Ok(Err(error))) => failed = Some(error),
                 Some(Err(error)) => failed = Some(lost(&error)),
             },
@@ -228,7 +263,7 @@ async fn all_parts(
         }
     }
     manifest.lock().await.commit(progress.segments()).await?;
-    failed.map_or(Ok(()), Err)
+    failed.map_or(Ok(all), Err)
 }
 
 pub(super) fn lost(error: &tokio::task::JoinError) -> StoreError {
@@ -416,7 +451,7 @@ impl Walk {
     async fn ended(&mut self, ended: Ended) -> Result<(), StoreError> {
         let Ended { slot, key, modified, why, before, result } = ended;
         let record = match result {
-            Ok(Copied::Whole { record, bytes }) => {
+            Ok(Copied::Whole { record, bytes, .. }) => {
                 self.counters.copied(bytes, record.proof);
                 Some(record)
             }
@@ -458,9 +493,9 @@ fn count(counters: &Counters, step: &Step) {
 /// Deletes what was replicated and is gone at the source: asked for once more, each.
 pub(super) async fn delete(from: &Side, to: &Side, counters: &Counters, objects: Vec<(String, Seen)>) {
     let deletions = stream::iter(objects).map(|(key, listed)| async move {
-        let (there, here) = (from.key(&key), to.key(&key));
+        let here = to.key(&key);
         let sure = async {
-            if from.wire.head(&from.bucket, &there, crate::wire::Part::default()).await?.is_some() {
+            if versions::has(from, &key).await? {
                 return Ok(false);
             }
             // Not what was written there since it was listed.
@@ -474,7 +509,8 @@ pub(super) async fn delete(from: &Side, to: &Side, counters: &Counters, objects:
             }
             Ok::<_, StoreError>(is_still)
         };
-        (key, sure.await)
+        let deleted = sure.await;
+        (key, deleted)
     });
     let mut deletions = std::pin::pin!(deletions.buffer_unordered(DELETIONS));
     while let Some((key, deleted)) = deletions.next().await {

@@ -83,7 +83,8 @@ impl Asked {
     /// What is on record of an object that lacks them.
     pub(super) fn lacking(&self, entry: &Entry) -> Record {
         let destination = Seen { size: 0, etag: self.name.clone(), modified: now() };
-        Record { key: entry.key.clone(), source: Seen::of(entry), destination, proof: Proof::LeftOut }
+        let (key, source) = (entry.key.clone(), Seen::of(entry));
+        Record { key, source, destination, proof: Proof::LeftOut, newest: None }
     }
 
     /// Whether that still says something of the object.
@@ -117,7 +118,7 @@ mod tests {
     fn that_an_object_lacks_them_is_known_for_a_day_and_as_it_was() {
         assert!(Asked::of(&Filter::default()).is_none());
         let wanted = asked(&[("a", "b"), ("c", "d")]);
-        let entry = Entry { key: "k".into(), size: 1, etag: ETag::new("e"), modified: 7 };
+        let entry = Entry { key: "k".into(), size: 1, etag: ETag::new("e"), modified: 7, version: None };
         let record = wanted.lacking(&entry);
         assert!(wanted.still_lacks(&record, &entry));
         assert!(wanted.lacks_at(&record, &entry, record.destination.modified + DAY - 1));

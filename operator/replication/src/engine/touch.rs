@@ -13,11 +13,12 @@ use futures::{StreamExt, stream};
 use super::copy::{Copied, Copier};
 use super::decide::{Known, Step, Why, decide};
 use super::journal::{self, Writer};
+use super::limits::limits;
 use super::manifest::{Manifest, Place};
 use super::record::{Proof, Record, Seen};
 use super::report::{Counters, Report};
 use super::touched::{self, precise};
-use super::{Options, Side, check, run};
+use super::{History, Options, Side, check, run};
 use crate::StoreError;
 use crate::wire::{About, Condition, ETag, Entry, Part};
 
@@ -44,6 +45,13 @@ pub async fn touch(
     counters: &Arc<Counters>,
 ) -> Result<Report, StoreError> {
     check(source, destination)?;
+    if options.history != History::Latest {
+        return Err(StoreError::Other {
+            what: source.to_string(),
+            detail: "has a history that is replicated whole; make a run of everything".to_owned(),
+        });
+    }
+    let limits = limits(source, destination, options).await?;
     let manifest = Manifest::open(place, &run::of(source, destination)).await?;
     if manifest.is_new() {
         return Err(StoreError::Other {
@@ -51,7 +59,7 @@ pub async fn touch(
             detail: "nothing was replicated there yet; make a whole run first".to_owned(),
         });
     }
-    let copier = Copier::new(source, destination, manifest.reader(), options);
+    let copier = Copier::new(source, destination, manifest.reader(), options, limits);
     run::clear_uploads(&copier, |_| true).await?;
     let id = journal::name_of_run();
     let writer = Writer::new(manifest.reader(), id.clone(), 0);
@@ -108,7 +116,7 @@ impl Touch {
                     // That it was left out says nothing of what is there.
                     let record = records.remove(&key).filter(|record| record.proof != Proof::LeftOut);
                     wanted.extend(self.wanted(here, there, record));
-                },
+                }
                 Err(error) => self.counters.failed(&key, 0, error.to_string()),
             }
         }
@@ -198,6 +206,7 @@ impl Touch {
                     size: record.source.size,
                     etag: record.source.etag,
                     modified: record.source.modified,
+                    version: None,
                 },
                 condition: Condition::Is(there.etag),
                 why: Why::Changed,
@@ -217,7 +226,7 @@ impl Touch {
         let result = self.copier.copy(entry, condition).await;
         permit.leave(false);
         let record = match result {
-            Ok(Copied::Whole { mut record, bytes }) => {
+            Ok(Copied::Whole { mut record, bytes, .. }) => {
                 self.counters.copied(bytes, record.proof);
                 // It has changed since it was looked at, and when is not known: the next whole run looks closer.
                 if record.source.modified == 0 {
@@ -257,6 +266,7 @@ async fn head(side: &Side, key: &str) -> Result<(Option<Head>, Option<i64>), Sto
         size: text("content-length").parse().unwrap_or(0),
         etag: ETag::new(text("etag")),
         modified: crate::wire::moment(text("last-modified")).unwrap_or(0),
+        version: None,
     };
     Ok((Some(Head { entry, about }), crate::wire::moment(text("date"))))
 }

@@ -90,11 +90,17 @@ mod tests {
 
     fn record(key: &str, etag: &str, modified: i64) -> Record {
         let seen = |modified| Seen { size: 1, etag: ETag::new(etag), modified };
-        Record { key: key.into(), source: seen(modified), destination: seen(0), proof: Proof::ETag }
+        Record {
+            key: key.into(),
+            source: seen(modified),
+            destination: seen(0),
+            proof: Proof::ETag,
+            newest: None,
+        }
     }
 
     fn entry(etag: &str, modified: i64) -> Entry {
-        Entry { key: "k".into(), size: 1, etag: ETag::new(etag), modified }
+        Entry { key: "k".into(), size: 1, etag: ETag::new(etag), modified, version: None }
     }
 
     #[test]

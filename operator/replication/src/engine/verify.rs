@@ -141,6 +141,7 @@ async fn look(
                 size: seen.size,
                 etag: seen.etag.clone(),
                 modified: seen.modified,
+                version: None,
             };
             let here = digests(destination, &entry(&record.destination)).await;
             let there = digests(source, &entry(&record.source)).await;

@@ -23,6 +23,15 @@ pub struct Entry {
     /// By the clock of its store, in milliseconds since 1970; 0 where the store does not say. Only ever compared with
     /// what the same store said before.
     pub modified: i64,
+    /// Which version it is, where that was listed; else it is the current one.
+    pub version: Option<Box<str>>,
+}
+
+impl Entry {
+    /// One of which nothing is known yet.
+    pub(super) fn empty() -> Self {
+        Self { key: String::new(), size: 0, etag: ETag::new(""), modified: 0, version: None }
+    }
 }
 
 /// Up to a thousand of them.
@@ -136,9 +145,7 @@ fn parse(xml: &[u8]) -> Result<Page, String> {
     loop {
         match reader.read_event().map_err(|e| e.to_string())? {
             Event::Start(tag) => match tag.local_name().as_ref() {
-                "Contents" => {
-                    entry = Some(Entry { key: String::new(), size: 0, etag: ETag::new(""), modified: 0 });
-                }
+                "Contents" => entry = Some(Entry::empty()),
                 "ListBucketResult" => root = true,
                 name => {
                     at = field(name, entry.is_some());
@@ -200,7 +207,7 @@ fn keep(
     Ok(())
 }
 
-fn character(name: &quick_xml::events::BytesRef<'_>) -> Result<char, String> {
+pub(super) fn character(name: &quick_xml::events::BytesRef<'_>) -> Result<char, String> {
     if let Some(character) = name.resolve_char_ref().map_err(|e| e.to_string())? {
         return Ok(character);
     }
@@ -215,7 +222,7 @@ fn character(name: &quick_xml::events::BytesRef<'_>) -> Result<char, String> {
 }
 
 /// As in a form: a plus is a space.
-fn decoded(key: &str) -> Result<String, String> {
+pub(super) fn decoded(key: &str) -> Result<String, String> {
     if !key.contains(['%', '+']) {
         return Ok(key.to_owned());
     }
@@ -237,7 +244,8 @@ mod tests {
             <ETag>&quot;e&#45;2&quot;</ETag><Size>7</Size><Owner><ID>x</ID></Owner></Contents></ListBucketResult>"#;
         let page = parse(xml).unwrap();
         let modified = 1_767_323_045_678;
-        let entry = Entry { key: "a b+c\u{1}".into(), size: 7, etag: ETag::new("e-2"), modified };
+        let key = "a b+c\u{1}".to_owned();
+        let entry = Entry { key, size: 7, etag: ETag::new("e-2"), modified, version: None };
         assert_eq!(
             page,
             Page { entries: vec![entry], truncated: true, token: Some("a&b".into()), now: None }

@@ -5,11 +5,13 @@ mod call;
 mod etag;
 mod hashed;
 mod list;
+mod lock;
 mod multipart;
 mod object;
 mod passing;
 mod permission;
 mod tls;
+mod versions;
 
 use std::fmt;
 use std::sync::Arc;
@@ -36,8 +38,10 @@ pub use self::etag::ETag;
 pub use self::hashed::{Hash, Hashed, Turned};
 pub(crate) use self::list::moment;
 pub use self::list::{Entry, Page};
+pub use self::lock::{Lock, Retention};
 pub use self::object::{About, Condition, Found, Part, Written};
 pub use self::passing::{Digests, Outgoing, Passed, Passing, of_bytes};
+pub use self::versions::{Version, Versioning, Versions};
 
 /// Until a connection stands.
 const CONNECT: Duration = Duration::from_secs(5);

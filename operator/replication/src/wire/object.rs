@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::{Bytes, BytesMut};
 use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
@@ -11,6 +13,7 @@ use percent_encoding::utf8_percent_encode;
 use tokio::time::timeout;
 
 use super::call::{Call, Patience, QUERY, between, header, unescaped};
+use super::lock::Lock;
 use super::{Digests, ETag, Outgoing, Passed, Passing, Wire};
 use crate::StoreError;
 use crate::error::chain;
@@ -36,6 +39,8 @@ pub struct About {
     pub tags: u32,
     /// `STANDARD` where the store does not say.
     pub storage_class: Option<String>,
+    /// What protects it from deletion; sent only by [`About::locked`].
+    pub lock: Lock,
 }
 
 impl About {
@@ -51,6 +56,7 @@ impl About {
                 .collect(),
             tags: header(headers, "x-amz-tagging-count").and_then(|n| n.parse().ok()).unwrap_or(0),
             storage_class: header(headers, "x-amz-storage-class").map(str::to_owned),
+            lock: Lock::of(headers),
         };
         // `aws-chunked` is how it was once sent, and some stores give it back.
         if let Some(encoding) = about.headers.get("content-encoding").and_then(|v| v.to_str().ok()) {
@@ -67,13 +73,36 @@ impl About {
 
     /// With tags, which a write carries as one header.
     #[must_use]
-    pub fn with_tags(mut self, tags: &[(String, String)]) -> Self {
+    pub fn with_tags(self, tags: &[(String, String)]) -> Self {
         let pair = |(name, value): &(String, String)| {
             format!("{}={}", utf8_percent_encode(name, QUERY), utf8_percent_encode(value, QUERY))
         };
-        let text = tags.iter().map(pair).collect::<Vec<_>>().join("&");
-        if let Ok(value) = HeaderValue::from_str(&text) {
-            self.headers.insert("x-amz-tagging".to_owned(), value);
+        self.with("x-amz-tagging", &tags.iter().map(pair).collect::<Vec<_>>().join("&"))
+    }
+
+    /// To be written with this storage class.
+    #[must_use]
+    pub fn with_storage_class(self, class: &str) -> Self {
+        self.with("x-amz-storage-class", class)
+    }
+
+    /// To be refused by the store unless this is the MD5 of what it received: stores demand it where objects are locked.
+    #[must_use]
+    pub fn with_md5(self, md5: &[u8; 16]) -> Self {
+        self.with("content-md5", &BASE64.encode(md5))
+    }
+
+    /// To be locked as it was, by the write itself.
+    #[must_use]
+    pub fn locked(mut self) -> Self {
+        let lock = std::mem::take(&mut self.lock);
+        lock.headers().into_iter().fold(self, |about, (name, value)| about.with(name, value))
+    }
+
+    /// Another header of a write.
+    fn with(mut self, name: &str, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.insert(name.to_owned(), value);
         }
         self
     }
@@ -161,12 +190,12 @@ impl Written {
 pub struct Part<'a> {
     /// Only if it is still this one, by its `ETag`.
     pub is: Option<&'a ETag>,
-    /// This version of it, where the bucket keeps versions.
-    pub version: Option<&'a str>,
     /// A part of an object that was written in parts, from 1.
     pub number: Option<u32>,
     /// First and last byte.
     pub range: Option<(u64, u64)>,
+    /// Of this version; else of the current one.
+    pub version: Option<&'a str>,
 }
 
 impl Wire {
@@ -325,7 +354,7 @@ impl Wire {
         }
     }
 
-    /// The tags of an object, or of a version of it.
+    /// The tags of an object, or of one version of it.
     ///
     /// # Errors
     /// What a call can fail with.
@@ -335,9 +364,9 @@ impl Wire {
         key: &str,
         version: Option<&str>,
     ) -> Result<Vec<(String, String)>, StoreError> {
-        let query = [("tagging", ""), ("versionId", version.unwrap_or_default())];
-        let query = &query[..if version.is_some() { 2 } else { 1 }];
-        let call = Call { query, ..Call::new(Method::GET, bucket, key) };
+        let query: Vec<_> =
+            std::iter::once(("tagging", "")).chain(version.map(|id| ("versionId", id))).collect();
+        let call = Call { query: &query, ..Call::new(Method::GET, bucket, key) };
         let (_, body) = self.ask(call).await?;
         let text = String::from_utf8_lossy(&body);
         let tags = text.split("<Tag>").skip(1).filter_map(|tag| {

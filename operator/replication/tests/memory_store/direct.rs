@@ -25,22 +25,35 @@ pub struct NewObject {
     in_parts: bool,
     headers: Vec<(String, String)>,
     tags: Vec<(String, String)>,
+    begun: Option<SignedDuration>,
 }
 
 impl NewObject {
     pub fn new(content: impl Into<Content>) -> Self {
-        Self { parts: vec![content.into()], in_parts: false, headers: Vec::new(), tags: Vec::new() }
+        Self {
+            parts: vec![content.into()],
+            in_parts: false,
+            headers: Vec::new(),
+            tags: Vec::new(),
+            begun: None,
+        }
     }
 
     /// As if it had been uploaded in these parts, of any size.
     pub fn in_parts<C: Into<Content>>(parts: impl IntoIterator<Item = C>) -> Self {
         let parts = parts.into_iter().map(Into::into).collect();
-        Self { parts, in_parts: true, headers: Vec::new(), tags: Vec::new() }
+        Self { parts, in_parts: true, headers: Vec::new(), tags: Vec::new(), begun: None }
     }
 
     /// A header that is kept with it, like `content-type` or `x-amz-meta-a`.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Its upload was begun so long ago, and it is dated by that.
+    pub fn begun(mut self, ago: SignedDuration) -> Self {
+        self.begun = Some(ago);
         self
     }
 
@@ -92,7 +105,8 @@ impl MemoryStore {
             let name = HeaderName::try_from(name.as_str()).expect("the name of a header");
             (name, HeaderValue::try_from(value.as_str()).expect("the value of a header"))
         });
-        let version = Version { headers: kept(&headers.collect()), tags: object.tags, ..version };
+        let modified = now - object.begun.unwrap_or_default();
+        let version = Version { headers: kept(&headers.collect()), tags: object.tags, modified, ..version };
         must(shared.write().put((bucket, key), version, &Condition::default(), now))
     }
 

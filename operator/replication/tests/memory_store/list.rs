@@ -315,7 +315,9 @@ pub(super) fn versions(
     };
     let mut next: Option<(&str, &str)> = None;
     'page: for (key, versions) in bucket.from(start).take_while(|(key, _)| key.starts_with(prefix)) {
-        let mut passed = id_marker.filter(|_| key == key_marker);
+        // Where the version was deleted meanwhile, the key begins again: so some stores do.
+        let is_there = |id: &&str| versions.iter().any(|version| version.id == *id);
+        let mut passed = id_marker.filter(|_| key == key_marker).filter(is_there);
         for (n, version) in versions.iter().rev().enumerate() {
             if let Some(id) = passed {
                 passed = passed.filter(|_| version.id != id);

@@ -17,6 +17,7 @@ mod elements;
 mod fault;
 pub mod latency;
 mod list;
+mod lock;
 mod multipart;
 mod read;
 mod receive;
@@ -85,6 +86,10 @@ pub enum Memory {
 
 /// What kind of store it is.
 #[derive(Clone, Debug)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a fault of a store, and any of them may go together"
+)]
 pub struct Options {
     /// Where it listens; port 0 is any that is free.
     pub listen: SocketAddr,
@@ -98,6 +103,8 @@ pub struct Options {
     pub conditions: Conditions,
     /// `partNumber` of a GET is ignored: the whole object is the answer.
     pub no_part_number: bool,
+    /// Tags of objects are not known: 501.
+    pub no_tags: bool,
     /// Checksums and `Content-MD5` are neither verified nor returned.
     pub no_checksums: bool,
     /// Entries on a page of a listing, at most.
@@ -122,6 +129,7 @@ impl Default for Options {
             etags: ETags::Md5,
             conditions: Conditions::Honoured,
             no_part_number: false,
+            no_tags: false,
             no_checksums: false,
             page_size: 1000,
             order: Order::Keys,

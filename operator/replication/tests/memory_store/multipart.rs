@@ -7,7 +7,6 @@ use http::header::{HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use jiff::Timestamp;
 
-use super::Shared;
 use super::answer::{Escaped, Failure, Reply, bare, set, xml};
 use super::clock::write_iso;
 use super::content::Content;
@@ -17,6 +16,7 @@ use super::receive::Received;
 use super::request::Request;
 use super::state::Version;
 use super::write::{condition, kept, tags_of};
+use super::{Shared, lock};
 
 /// One that was begun.
 #[derive(Debug)]
@@ -38,6 +38,7 @@ pub(super) struct Part {
 }
 
 pub(super) fn create(store: &Shared, request: &Request) -> Result<Response<Reply>, Failure> {
+    lock::check(store.read().bucket(&request.bucket)?, &request.headers, store.clock.now())?;
     let upload = Upload {
         key: request.key.clone(),
         initiated: store.clock.now(),
@@ -78,6 +79,16 @@ pub(super) fn upload_part(
     let uploads = &mut state.bucket_mut(&request.bucket)?.uploads;
     let upload = request.query("uploadId").and_then(|id| uploads.get_mut(id));
     let upload = upload.filter(|upload| upload.key == request.key).ok_or_else(no_such_upload)?;
+    if upload.headers.iter().any(|(name, _)| name.as_str().starts_with("x-amz-object-lock-"))
+        && request.header("content-md5").is_none()
+        && part.digests.named.is_empty()
+    {
+        return Err(Failure::new(
+            400,
+            "InvalidRequest",
+            "Content-MD5 is required with Object Lock parameters",
+        ));
+    }
     upload.parts.insert(number, part);
     Ok(response)
 }

@@ -36,6 +36,8 @@ pub enum Operation {
     GetObjectTagging,
     PutObjectTagging,
     DeleteObjectTagging,
+    PutObjectRetention,
+    PutObjectLegalHold,
     /// What this store does not know.
     Other,
 }
@@ -63,7 +65,7 @@ impl Operation {
 }
 
 /// Sub-resources that would be taken for something else if they were overlooked.
-const UNKNOWN: [&str; 21] = [
+const UNKNOWN: [&str; 19] = [
     "accelerate",
     "acl",
     "analytics",
@@ -71,7 +73,6 @@ const UNKNOWN: [&str; 21] = [
     "cors",
     "encryption",
     "inventory",
-    "legal-hold",
     "lifecycle",
     "logging",
     "metrics",
@@ -83,7 +84,6 @@ const UNKNOWN: [&str; 21] = [
     "replication",
     "requestPayment",
     "restore",
-    "retention",
     "website",
 ];
 
@@ -156,11 +156,14 @@ impl Request {
         let asks = |name| self.query(name).is_some();
         let copies = || self.headers.contains_key("x-amz-copy-source");
         match *method {
+            Method::GET | Method::HEAD if asks("retention") || asks("legal-hold") => Operation::Other,
             Method::GET if asks("tagging") => Operation::GetObjectTagging,
             Method::GET if asks("uploadId") => Operation::ListParts,
             Method::GET => Operation::GetObject,
             Method::HEAD => Operation::HeadObject,
             Method::PUT if asks("tagging") => Operation::PutObjectTagging,
+            Method::PUT if asks("retention") => Operation::PutObjectRetention,
+            Method::PUT if asks("legal-hold") => Operation::PutObjectLegalHold,
             Method::PUT if asks("uploadId") && copies() => Operation::Other,
             Method::PUT if asks("uploadId") => Operation::UploadPart,
             Method::PUT if copies() => Operation::CopyObject,

@@ -20,7 +20,7 @@ use super::digest::Digests;
 use super::fault::Fault;
 use super::receive::{Received, receive};
 use super::request::{Operation, Request};
-use super::{Shared, buckets, list, multipart, read, write};
+use super::{Shared, buckets, list, lock, multipart, read, write};
 
 /// Before it is tried again to accept: there are too many files open.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -192,9 +192,16 @@ fn handle(
         Operation::CompleteMultipartUpload => multipart::complete(store, request, &received),
         Operation::AbortMultipartUpload => multipart::abort(store, request),
         Operation::ListParts => multipart::list_parts(store, request),
+        Operation::GetObjectTagging | Operation::PutObjectTagging | Operation::DeleteObjectTagging
+            if options.no_tags =>
+        {
+            Err(Failure::unsupported("This store keeps no tags."))
+        }
         Operation::GetObjectTagging => write::get_tags(store, request),
         Operation::PutObjectTagging => write::put_tags(store, request, &received),
         Operation::DeleteObjectTagging => write::delete_tags(store, request),
+        Operation::PutObjectRetention => lock::put_retention(store, request, &received),
+        Operation::PutObjectLegalHold => lock::put_legal_hold(store, request, &received),
         Operation::Other => Err(Failure::unsupported("This store does not know what is asked.")),
     }
 }

@@ -12,7 +12,7 @@ use super::elements::elements;
 use super::receive::Received;
 use super::request::{Request, decoded, pairs};
 use super::state::{Condition, Deleted, Version};
-use super::{Conditions, Shared};
+use super::{Conditions, Shared, lock};
 
 /// Headers that are kept with an object, beside its metadata.
 const KEPT: [&str; 11] = [
@@ -79,9 +79,16 @@ pub(super) fn put(store: &Shared, request: &Request, received: Received) -> Resu
         received.verify(&request.headers)?;
     }
     let now = store.clock.now();
+    {
+        let state = store.read();
+        let bucket = state.bucket(&request.bucket)?;
+        lock::check(bucket, &request.headers, now)?;
+        lock::check_digest(bucket, &request.headers)?;
+    }
     let Received { content, digests, .. } = received;
     let version = Version::new(content, store.naming.single(&digests), &digests, now);
-    let version = Version { headers: kept(&request.headers), tags: tags_of(request)?, ..version };
+    let tags = if store.options.no_tags { Vec::new() } else { tags_of(request)? };
+    let version = Version { headers: kept(&request.headers), tags, ..version };
     let condition = condition(store, request)?;
     let version = store.write().put((&request.bucket, &request.key), version, &condition, now)?;
     let mut response = bare(StatusCode::OK);

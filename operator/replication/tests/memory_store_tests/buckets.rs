@@ -231,3 +231,32 @@ async fn history_is_kept_and_requests_are_counted() {
     store.reset_requests();
     assert_eq!(store.all_requests(), 0);
 }
+
+#[tokio::test]
+async fn locks_are_demanded_with_a_digest_and_set_afterwards() {
+    let locked =
+        BucketOptions { versioning: Versioning::Enabled, object_lock: Some(ObjectLock { default: None }) };
+    let (store, client) = start(Options::default(), locked).await;
+    let until = aws_sdk_s3::primitives::DateTime::from_secs(4_000_000_000);
+    let put = || client.put_object().bucket("b").key("k").object_lock_mode(ObjectLockMode::Governance);
+    put().object_lock_retain_until_date(until).send().await.unwrap();
+    assert!(store.get("b", "k").unwrap().header("x-amz-object-lock-mode").is_some());
+    let past = aws_sdk_s3::primitives::DateTime::from_secs(4);
+    assert_eq!(refused(put().object_lock_retain_until_date(past).send().await).1, "InvalidArgument");
+    assert_eq!(refused(put().send().await).1, "InvalidArgument");
+
+    let id = client.put_object().bucket("b").key("l").send().await.unwrap().version_id().unwrap().to_owned();
+    let retention = aws_sdk_s3::types::ObjectLockRetention::builder()
+        .mode(aws_sdk_s3::types::ObjectLockRetentionMode::Compliance)
+        .retain_until_date(until)
+        .build();
+    let lock = client.put_object_retention().bucket("b").key("l").version_id(&id).retention(retention);
+    lock.send().await.unwrap();
+    assert_eq!(store.get("b", "l").unwrap().header("x-amz-object-lock-mode"), Some("COMPLIANCE"));
+    let delete = client.delete_object().bucket("b").key("l").version_id(&id);
+    assert_eq!(refused(delete.send().await), (Some(403), "AccessDenied".into()));
+
+    store.create_bucket("plain", BucketOptions::versioned());
+    let put = client.put_object().bucket("plain").key("k").object_lock_mode(ObjectLockMode::Governance);
+    assert_eq!(refused(put.object_lock_retain_until_date(until).send().await).1, "InvalidRequest");
+}

@@ -20,7 +20,7 @@ use tripod_domain::bucket_replication::{Refusal, bytes};
 use tripod_domain::bucket_replication_jobs::{self as domain, Next, Seen, Sizes, Way};
 use tripod_replication::StoreError;
 use tripod_replication::engine::shards::{self, Observer, Standing};
-use tripod_replication::engine::{Deletes, Place, Report};
+use tripod_replication::engine::{Deletes, History, Place, Report};
 
 use super::runs::Turn;
 use super::work::{Pair, UNDER_WAY};
@@ -111,7 +111,7 @@ pub(super) async fn way(ctx: &Ctx, pair: &Pair) -> Result<Way, StoreError> {
     let sizes = ctx.replication_jobs.sizes();
     // What pods do is not counted where links are shared.
     let has_limits = pair.to.centre.spec.links.iter().any(|link| link.from == pair.from.centre.name_any());
-    if sizes.from_objects == 0 || has_limits {
+    if sizes.from_objects == 0 || has_limits || pair.options.history != History::Latest {
         return Ok(Way::Operator);
     }
     let most = sizes.from_objects;

@@ -2,10 +2,10 @@
 //! the controller; a pass starts them, stops them, and tells how they go. Large ones are made by the pods of a Job.
 
 mod act;
+mod findings;
 mod hints;
 mod jobs;
 mod links;
-mod findings;
 mod observe;
 mod runs;
 mod work;

@@ -6,18 +6,18 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use sha2::{Digest, Sha256};
-use tripod_crds::bucket_replication::{DeletePolicy, Target};
+use tripod_crds::bucket_replication::{DeletePolicy, History as Wanted, Target};
 use tripod_crds::{BucketReplication, Centre};
 use tripod_domain::bucket_replication::{REPLICA_TAG, Refusal, bucket, bytes, source};
 use tripod_domain::bucket_replication_jobs::Way;
-use tripod_replication::engine::{self, Counters, Deletes, Filter, Options, Place, Report, Side};
+use tripod_replication::engine::{self, Counters, Deletes, Filter, History, Options, Place, Report, Side};
 use tripod_replication::fair::Link;
 use tripod_replication::rate::Pace;
 use tripod_replication::wire::Wire;
 use tripod_replication::{Store, StoreConfig, StoreError};
 
-use super::jobs;
 use super::findings::lacking;
+use super::jobs;
 use super::runs::Turn;
 use crate::context::Ctx;
 use crate::stores::{SYSTEM_TAG, StoreAccess, Stores};
@@ -118,6 +118,10 @@ impl Pair {
     /// Looks at some keys only.
     async fn look(&self, keys: BTreeSet<String>, counters: Arc<Counters>) -> Result<Report, Refusal> {
         let Self { source, destination, place, options, .. } = self;
+        if options.history != History::Latest {
+            // The whole run that this one waits for looks at them.
+            return Ok(Report::default());
+        }
         let done = engine::touch(source, destination, place.clone(), options, &keys, &counters).await;
         done.map_err(|error| self.explain(error))
     }
@@ -280,6 +284,11 @@ fn options(object: &BucketReplication, of_link: Option<u64>) -> Result<Options, 
         at_once: under_way(bandwidth.into_iter().chain(of_link).min()),
         pace: bandwidth.map(Pace::new),
         requests: spec.requests_per_second.map(|most| Pace::new(most.into())),
+        history: match spec.history {
+            Wanted::Latest => History::Latest,
+            Wanted::AllVersions => History::All,
+        },
+        storage_classes: spec.storage_classes.clone(),
         ..Options::default()
     })
 }

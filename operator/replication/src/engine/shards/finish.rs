@@ -12,11 +12,12 @@ use super::state::{FOLDER, State, decoded};
 use super::view::{View, plan_name, runs};
 use crate::StoreError;
 use crate::engine::copy::Copier;
-use crate::engine::journal::{self, Left};
+use crate::engine::journal::Left;
+use crate::engine::limits::limits;
 use crate::engine::manifest::{Manifest, Place};
 use crate::engine::record::{Described, Seen};
 use crate::engine::report::{Counters, Report};
-use crate::engine::run::{LATE, clear_uploads, delete, of};
+use crate::engine::run::{clear_uploads, delete, of};
 use crate::engine::{Deletes, Options, Side};
 
 /// How a run stands.
@@ -101,10 +102,11 @@ pub async fn finish(
     manifest.commit(segments).await?;
     let reader = manifest.reader();
     reader.sweep(manifest.segments()).await?;
-    clear_uploads(&Copier::new(source, destination, reader.clone(), options), |_| true).await?;
+    let limits = limits(source, destination, options).await?;
+    clear_uploads(&Copier::new(source, destination, reader.clone(), options, limits), |_| true).await?;
     let own = format!("{run}-");
     let left = Left::find(&reader).await?.without(|page| page.starts_with(&own));
-    left.forget(&reader, journal::now().saturating_sub(LATE.as_nanos())).await?;
+    left.forget_over(&reader).await?;
     let tally = view.tally();
     tally.show(counters);
     let gone = Gone::read(&view).await?;

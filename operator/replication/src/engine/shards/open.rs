@@ -9,11 +9,12 @@ use super::{cut, finish};
 use crate::StoreError;
 use crate::engine::copy::Copier;
 use crate::engine::journal;
+use crate::engine::limits::limits;
 use crate::engine::listing::Range;
 use crate::engine::manifest::{Manifest, Place};
 use crate::engine::ranges;
 use crate::engine::run::{clear_uploads, of, refuse_unless_empty};
-use crate::engine::{Options, Side, check};
+use crate::engine::{History, Options, Side, check};
 use crate::wire::Condition;
 
 /// A run that workers can work on.
@@ -82,7 +83,9 @@ pub async fn open(
     terms: &str,
 ) -> Result<Opened, StoreError> {
     check(source, destination)?;
+    refuse_what_is_listed_whole(source, destination, options)?;
     let (objects, of) = (Objects::of(place)?, of(source, destination));
+    let limits = limits(source, destination, options).await?;
     if let Some(run) = take_up(source, destination, place, &objects, terms).await? {
         return Ok(Opened { run, taken_up: true });
     }
@@ -91,12 +94,12 @@ pub async fn open(
     let mut manifest = Manifest::open(place.clone(), &of).await?;
     if manifest.is_new() {
         if !options.adopt {
-            refuse_unless_empty(destination).await?;
+            refuse_unless_empty(destination, options.history).await?;
         }
         // From now on what lies there is known to be ours, also when all are killed before their first checkpoint.
         manifest.commit(Vec::new()).await?;
     }
-    clear_uploads(&Copier::new(source, destination, manifest.reader(), options), |_| true).await?;
+    clear_uploads(&Copier::new(source, destination, manifest.reader(), options, limits), |_| true).await?;
     let plan = Plan::new(of, terms, cut_up(source, &manifest, shards).await?);
     for piece in &plan.shards {
         write_new(&objects, &state_name(&run, &piece.name), &encoded(&State::new(piece))?).await?;
@@ -104,6 +107,25 @@ pub async fn open(
     // Last: from here on there is something to be done.
     write_new(&objects, &plan_name(&run), &encoded(&plan)?).await?;
     Ok(Opened { run, taken_up: false })
+}
+
+/// Histories have more than one object of a key, and what lists in no order has no shards.
+fn refuse_what_is_listed_whole(
+    source: &Side,
+    destination: &Side,
+    options: &Options,
+) -> Result<(), StoreError> {
+    let unsupported = |side: &Side, detail: &str| {
+        let (endpoint, detail) = (side.wire.endpoint().to_owned(), detail.to_owned());
+        Err(StoreError::Unsupported { endpoint, detail })
+    };
+    if options.history != History::Latest {
+        return unsupported(source, "a history is replicated by one process");
+    }
+    match [source, destination].into_iter().find(|side| side.unsorted) {
+        Some(side) => unsupported(side, "what is listed in no order is replicated by one process"),
+        None => Ok(()),
+    }
 }
 
 /// The run that was begun with these terms; what else lies there is closed, or thrown away.

@@ -15,6 +15,7 @@ use super::split::split;
 use super::view::{Shard, View};
 use crate::StoreError;
 use crate::engine::copy::Copier;
+use crate::engine::limits::limits;
 use crate::engine::manifest::{Manifest, Place};
 use crate::engine::report::{Counters, Report};
 use crate::engine::run::{lost, of};
@@ -69,6 +70,7 @@ pub async fn work(
     counters: &Arc<Counters>,
 ) -> Result<Report, StoreError> {
     check(source, destination)?;
+    let limits = limits(source, destination, options).await?;
     let (objects, of) = (Objects::of(&place)?, of(source, destination));
     let reader = Manifest::open(place.clone(), &of).await?.reader();
     let hands = worker.hands.max(1);
@@ -80,7 +82,7 @@ pub async fn work(
         objects,
         run: run.to_owned(),
         of,
-        copier: Arc::new(Copier::new(source, destination, reader, options)),
+        copier: Arc::new(Copier::new(source, destination, reader, options, limits)),
         filter: options.filter.clone(),
         deletes: options.deletes,
         worker,
