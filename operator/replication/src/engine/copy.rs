@@ -55,12 +55,12 @@ pub(super) struct Knows {
 
 impl Knows {
     /// All that is not known to be lacking.
-    pub(super) fn but(lacking: Lacking, keeps_tags: bool) -> Self {
+    pub(super) fn but(lacking: Lacking) -> Self {
         Self {
             conditions: (!lacking.conditions).into(),
             parts: (!lacking.parts).into(),
             tags: true.into(),
-            keeps_tags: keeps_tags && !lacking.tags,
+            keeps_tags: !lacking.tags,
         }
     }
 }
@@ -121,7 +121,7 @@ impl Copier {
             requests: options.requests.clone(),
             losses: Losses::default(),
             storage_classes: options.storage_classes.clone(),
-            knows: Knows::but(options.lacking, limits.destination_tags),
+            knows: Knows::but(options.lacking),
             limits,
             doubts: parts::Doubts::default(),
             asked: Asked::of(&options.filter),
@@ -278,8 +278,12 @@ impl Copier {
             return Ok(about);
         }
         let can_be_read = self.knows.tags.load(Ordering::Relaxed);
-        if !can_be_read || !self.knows.keeps_tags {
+        let is_kept = self.knows.keeps_tags && self.limits.destination_tags;
+        if !can_be_read || !is_kept {
             self.losses.tags.fetch_add(1, Ordering::Relaxed);
+        }
+        // What was found by a probe may be out of date: they are sent nevertheless.
+        if !can_be_read || !self.limits.destination_tags {
             return Ok(about);
         }
         match self.source.wire.tags(&self.source.bucket, key, version).await {

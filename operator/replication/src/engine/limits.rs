@@ -243,7 +243,7 @@ mod tests {
         assert!(both().refusal(&options).is_some_and(|(_, detail)| detail.contains("size")));
         for history in [History::At(1000), History::All] {
             let filter = Filter { tags: [("a".into(), "b".into())].into(), ..Filter::default() };
-            let options = Options { history, filter, ..Options::default() };
+            let options = Options { filter, history, ..Options::default() };
             assert!(both().refusal(&options).is_some_and(|(_, detail)| detail.contains("tags")));
         }
     }

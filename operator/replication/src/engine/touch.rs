@@ -121,7 +121,9 @@ impl Touch {
             }
         }
         let wanted = self.tagged(wanted).await;
-        wanted.iter().for_each(|wanted| self.counters.found(&Seen::of(&wanted.entry), wanted.why));
+        for wanted in &wanted {
+            self.counters.found(&Seen::of(&wanted.entry), wanted.why);
+        }
         if wanted.is_empty() {
             return Ok(());
         }

@@ -19,7 +19,8 @@ pub(super) async fn act(ctx: &Arc<Ctx>, object: &Arc<BucketReplication>, plan: &
                 let (ctx, object, target) = (ctx.clone(), object.clone(), target.clone());
                 let runs = ctx.runs.clone();
                 runs.start(&key, asked, is_touch, |turn| async move {
-                    work::run(&ctx, &object, &target, turn).await
+                    // Large, and there are few.
+                    Box::pin(work::run(&ctx, &object, &target, turn)).await
                 });
             }
             Some(Step::Stop) => {
