@@ -7,9 +7,10 @@ use std::sync::atomic::Ordering;
 
 use super::chain::{Known, Link, Newest, Pair, Steps, steps};
 use super::chains::{Both, recorded};
-use super::copy::{Copied, Copier, Setback, Wanted};
+use super::copy::{Copied, Copier, Wanted};
 use super::record::{Proof, Record};
 use super::report::Counters;
+use super::setback::Setback;
 use super::{Side, versions};
 use crate::StoreError;
 use crate::wire::{Condition, Digests, ETag};

@@ -8,6 +8,7 @@ use super::gate::Gate;
 use super::manifest::Reader;
 use super::parts;
 use super::record::{Proof, Record, Seen};
+use super::setback::{Setback, at_destination, at_source, busy, damaged, source_or_destination};
 use super::tags::Asked;
 use super::{Lacking, Limits, Losses, Options, Side};
 use crate::StoreError;
@@ -87,21 +88,6 @@ pub(super) struct Wanted {
     /// Which version of the source's; else the current one.
     pub(super) version: Option<Box<str>>,
     pub(super) condition: Condition,
-}
-
-/// Why an attempt did not succeed.
-pub(super) enum Setback {
-    /// The source has another one now.
-    Changed,
-    /// The destination has another one than was listed.
-    Replaced,
-    Failed(StoreError),
-}
-
-impl From<StoreError> for Setback {
-    fn from(error: StoreError) -> Self {
-        Self::Failed(error)
-    }
 }
 
 impl Copier {
@@ -426,47 +412,5 @@ fn whole(wanted: &Wanted, destination: Seen, proof: Proof, version: Option<Strin
         record: Record { key: wanted.key.clone(), source, destination, proof, newest: None },
         bytes,
         version,
-    }
-}
-
-/// A condition that does not hold at the source: it has changed.
-fn at_source(error: StoreError) -> Setback {
-    match error {
-        StoreError::Mismatch { .. } | StoreError::NotFound { .. } => Setback::Changed,
-        error => Setback::Failed(error),
-    }
-}
-
-fn at_destination(error: StoreError) -> Setback {
-    match error {
-        StoreError::Mismatch { .. } | StoreError::NotFound { .. } => Setback::Replaced,
-        // Damaged on its way; or the source's ETag is no MD5, which is not relied upon again.
-        StoreError::Other { what: endpoint, detail } if detail.starts_with("BadDigest") => {
-            Setback::Failed(StoreError::Unreachable { endpoint, detail })
-        }
-        error => Setback::Failed(error),
-    }
-}
-
-fn source_or_destination(error: parts::Failed) -> Setback {
-    match error {
-        parts::Failed::AtSource(error) => at_source(error),
-        parts::Failed::AtDestination(error) => at_destination(error),
-    }
-}
-
-/// Worth another attempt, and to be named when none helps.
-fn damaged(side: &Side, key: &str, detail: &str) -> StoreError {
-    StoreError::Unreachable {
-        endpoint: side.wire.endpoint().to_owned(),
-        detail: format!("{}/{}: {detail}", side.bucket, side.key(key)),
-    }
-}
-
-fn busy(side: &Side, key: &str) -> StoreError {
-    StoreError::Conflict {
-        bucket: side.bucket.clone(),
-        key: side.key(key),
-        detail: "it is written faster than it can be copied; the next run tries again".to_owned(),
     }
 }

@@ -22,7 +22,7 @@ use tripod_replication::StoreError;
 use tripod_replication::engine::shards::{self, Observer, Standing};
 use tripod_replication::engine::{Deletes, History, Place, Report};
 
-use super::runs::Turn;
+use super::turn::Turn;
 use super::work::{Pair, UNDER_WAY};
 use super::worker_job::WorkerJob;
 use crate::context::Ctx;

@@ -2,12 +2,14 @@
 //! the controller; a pass starts them, stops them, and tells how they go. Large ones are made by the pods of a Job.
 
 mod act;
+mod figures;
 mod findings;
 mod hints;
 mod jobs;
 mod links;
 mod observe;
 mod runs;
+mod turn;
 mod work;
 mod worker_job;
 

@@ -18,7 +18,7 @@ use tripod_replication::{Store, StoreConfig, StoreError};
 
 use super::findings::lacking;
 use super::jobs;
-use super::runs::Turn;
+use super::turn::Turn;
 use crate::context::Ctx;
 use crate::stores::{SYSTEM_TAG, StoreAccess, Stores};
 use crate::vault::layout;

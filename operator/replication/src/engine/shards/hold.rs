@@ -18,8 +18,9 @@ use crate::engine::merge::{Limit, Merge};
 use crate::engine::ranges::{Part, Progress};
 use crate::engine::record::{Described, Encoder, Seen};
 use crate::engine::report::Counters;
-use crate::engine::run::{Run, Walk, clear_uploads, lost};
+use crate::engine::run::{Run, clear_uploads, lost};
 use crate::engine::tally::Tally;
+use crate::engine::walk::Walk;
 use crate::wire::Condition;
 
 /// What became of a shard.
