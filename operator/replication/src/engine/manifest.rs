@@ -107,12 +107,22 @@ impl Manifest {
 
     /// Keeps a segment, unless it is kept already.
     pub(super) async fn keep(&mut self, segment: Segment) -> Result<Described, StoreError> {
+        if let Some(kept) = self.kept(&segment.described) {
+            return Ok(kept);
+        }
         let name = &segment.described.name;
-        if !self.written.contains(name) && !self.index.segments.iter().any(|s| s.name == *name) {
+        if !self.written.contains(name) {
             self.reader().write(&segment_name(name), segment.bytes.into()).await?;
             self.written.insert(name.clone());
         }
         Ok(segment.described)
+    }
+
+    /// The same segment, if it counts already.
+    fn kept(&self, described: &Described) -> Option<Described> {
+        let counting = &self.index.segments;
+        let from = counting.partition_point(|s| s.first < described.first);
+        counting[from..].iter().take_while(|s| s.first == described.first).find(|s| *s == described).cloned()
     }
 
     /// These segments count from now on.
@@ -123,15 +133,15 @@ impl Manifest {
         if segments == self.index.segments && !matches!(self.etag, Condition::Absent) {
             return Ok(());
         }
-        let next = Index { segments, ..self.index.clone() };
+        let next = Index { version: VERSION, of: self.index.of.clone(), segments };
         let bytes = serde_json::to_vec(&next).map_err(|e| wrong(INDEX, &e.to_string()))?;
         self.write_index(bytes.into()).await?;
         let counts: BTreeSet<&str> = next.segments.iter().map(|s| s.name.as_str()).collect();
-        let before = std::mem::take(&mut self.index.segments).into_iter().map(|s| s.name);
+        let before = std::mem::take(&mut self.index.segments);
         // Only what counted before: a segment that was written since is about to count, though nobody has said so yet.
-        for name in before.filter(|name| !counts.contains(name.as_str())) {
+        for name in before.iter().map(|s| s.name.as_str()).filter(|name| !counts.contains(name)) {
             // Best effort: one that stays costs a little room, and is removed where it is written again.
-            let _ = self.reader().remove(&segment_name(&name)).await;
+            let _ = self.reader().remove(&segment_name(name)).await;
         }
         self.written.retain(|name| !counts.contains(name.as_str()));
         self.index = next;

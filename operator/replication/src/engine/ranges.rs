@@ -81,9 +81,11 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::record::Description;
 
     fn segment(first: &str, last: &str) -> Described {
-        Described { name: format!("{first}{last}"), first: first.into(), last: last.into(), count: 10 }
+        let name = format!("{first}{last}");
+        Arc::new(Description { name, first: first.into(), last: last.into(), count: 10 })
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What is known of an object that was replicated: what the source called it, what the destination calls it, and how the
 //! copy was proved. Kept in segments: sorted, front-coded, named by their digest.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -93,10 +95,14 @@ pub(super) struct Segment {
     pub(super) described: Described,
 }
 
-/// A segment, as an index names it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A segment, as an index names it. There is one of each, however many lists it is on: of many objects there are many lists
+/// of many segments.
+pub type Described = Arc<Description>;
+
+/// What is said of a segment.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Described {
+pub struct Description {
     /// SHA-256 of its bytes, hex.
     pub name: String,
     pub first: String,
@@ -144,12 +150,12 @@ impl Encoder {
     pub(super) fn finish(&mut self) -> Option<Segment> {
         let done = std::mem::take(self);
         (done.count > 0).then(|| Segment {
-            described: Described {
+            described: Arc::new(Description {
                 name: hex::encode(Sha256::digest(&done.bytes)),
                 first: done.first,
                 last: done.last,
                 count: done.count,
-            },
+            }),
             bytes: done.bytes,
         })
     }

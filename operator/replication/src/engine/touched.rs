@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use super::manifest::Reader;
-use super::record::{Described, Encoder, Record, decode};
+use super::record::{Description, Encoder, Record, decode};
 use crate::StoreError;
 use crate::wire::Entry;
 
@@ -63,8 +63,8 @@ impl Touched {
 
 fn read(name: &str, bytes: &Bytes) -> Result<Vec<Record>, StoreError> {
     let name = name.rsplit_once('-').map_or(name, |(_, digest)| digest).to_owned();
-    let described = Described { name, first: String::new(), last: String::new(), count: 0 };
-    decode(&described, bytes)
+    let described = Description { name, first: String::new(), last: String::new(), count: 0 };
+    decode(&described.into(), bytes)
 }
 
 /// What is on record of a key: the note, where the source still has what it is about; else what the manifest says.

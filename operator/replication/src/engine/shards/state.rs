@@ -175,6 +175,7 @@ fn malformed(what: &str, error: &dyn std::fmt::Display) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::record::Description;
 
     fn piece(after: Option<&str>, until: Option<&str>) -> Piece {
         Piece { name: "0003".into(), after: after.map(str::to_owned), until: until.map(str::to_owned) }
@@ -200,7 +201,8 @@ mod tests {
     #[test]
     fn only_what_is_left_can_be_cut_and_both_together_are_what_it_was() {
         let mut state = State::new(&piece(Some("b"), Some("k"))).taken("one");
-        state.segments.push(Described { name: "s".into(), first: "c".into(), last: "d".into(), count: 2 });
+        let described = Description { name: "s".into(), first: "c".into(), last: "d".into(), count: 2 };
+        state.segments.push(described.into());
         for outside in ["a", "b", "c", "d", "k", "x"] {
             assert_eq!(state.cut("0003", outside), None, "{outside}");
         }
