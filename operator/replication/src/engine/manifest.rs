@@ -51,6 +51,8 @@ pub struct Manifest {
     _lock: Option<File>,
     /// Segments that do not count yet.
     written: BTreeSet<String>,
+    /// Something was committed since it was opened.
+    has_changed: bool,
 }
 
 const VERSION: u32 = 1;
@@ -75,6 +77,7 @@ impl Manifest {
             etag: Condition::Absent,
             _lock: lock,
             written: BTreeSet::new(),
+            has_changed: false,
         };
         if let Some(bytes) = manifest.read_index().await? {
             let index: Index = serde_json::from_slice(&bytes).map_err(|e| wrong(INDEX, &e.to_string()))?;
@@ -144,8 +147,16 @@ impl Manifest {
             let _ = self.reader().remove(&segment_name(name)).await;
         }
         self.written.retain(|name| !counts.contains(name.as_str()));
-        self.index = next;
+        (self.index, self.has_changed) = (next, true);
         Ok(())
+    }
+
+    /// At the end of a run that has changed something: removes what those wrote who were killed before it counted.
+    ///
+    /// # Errors
+    /// When it can't be listed or removed.
+    pub(super) async fn sweep(&self) -> Result<(), StoreError> {
+        if self.has_changed { self.reader().sweep(&self.index.segments).await } else { Ok(()) }
     }
 
     async fn read_index(&mut self) -> Result<Option<Bytes>, StoreError> {
@@ -421,5 +432,16 @@ mod tests {
         assert!(reader.records(&first).await.is_err());
         let again = manifest.keep(segment("a")).await.unwrap();
         assert_eq!(reader.records(&again).await.unwrap().len(), 1);
+        // Killed here. Who comes next and changes nothing asks for nothing; who changes something clears up.
+        drop(manifest);
+        let mut manifest = Manifest::open(Place::Folder(folder.path().into()), "a to b").await.unwrap();
+        manifest.commit(vec![second.clone()]).await.unwrap();
+        manifest.sweep().await.unwrap();
+        assert!(reader.records(&again).await.is_ok());
+        let third = manifest.keep(segment("c")).await.unwrap();
+        manifest.commit(vec![second.clone(), third.clone()]).await.unwrap();
+        manifest.sweep().await.unwrap();
+        assert!(reader.records(&again).await.is_err());
+        assert!(reader.records(&second).await.is_ok() && reader.records(&third).await.is_ok());
     }
 }

@@ -73,6 +73,7 @@ pub async fn replicate(
         History::All => history::replicate(&run, parts, options, &left).await?,
         History::Latest | History::At(_) => objects(&run, parts, options, &left).await?,
     };
+    run.manifest.lock().await.sweep().await?;
     run.copier.losses.tell(&mut report);
     report.notes = run.copier.limits.notes(options.history);
     report.uncertain = source.uncertain();

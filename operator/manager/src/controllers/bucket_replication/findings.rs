@@ -23,6 +23,11 @@ pub(super) fn lacking(source: &Centre, target: &Centre, now: Timestamp) -> Lacki
     }
 }
 
+/// Whether a store is known to list in no order: its listings are sorted before they are compared.
+pub(super) fn is_unsorted(centre: &Centre, now: Timestamp) -> bool {
+    fresh(centre, now).is_some_and(|found| matches!(found.list_order, Finding::Absent | Finding::Refuted))
+}
+
 /// Of the store as it is described now.
 fn fresh(centre: &Centre, now: Timestamp) -> Option<&StoreFindings> {
     let status = centre.status.as_ref().filter(|s| s.observed_generation == centre.metadata.generation)?;
@@ -66,6 +71,9 @@ mod tests {
         );
         let all = Lacking { conditions: true, parts: true, tags: true };
         assert_eq!(lacking(&none, &none, now()), all);
+        assert!(!is_unsorted(&none, now()));
+        let disordered = centre(just_now, &json!({"listOrder": "Refuted"}));
+        assert!(is_unsorted(&disordered, now()));
         // Each side is asked for its own.
         let proven = centre(
             just_now,

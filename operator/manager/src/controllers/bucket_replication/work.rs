@@ -16,7 +16,7 @@ use tripod_replication::rate::Pace;
 use tripod_replication::wire::Wire;
 use tripod_replication::{Store, StoreConfig, StoreError};
 
-use super::findings::lacking;
+use super::findings::{is_unsorted, lacking};
 use super::jobs;
 use super::turn::Turn;
 use crate::context::Ctx;
@@ -62,14 +62,7 @@ pub(super) async fn run(
     let mut options = options(object, link.limits().0)
         .map_err(|message| Refusal { reason: "Invalid".to_owned(), message })?;
     options.lacking = lacking(&from.centre, &to.centre, Timestamp::now());
-    let pair = Pair {
-        source: Side::new(reading, &from.bucket, ""),
-        destination: Side::new(writing, &to.bucket, ""),
-        place,
-        options,
-        from,
-        to,
-    };
+    let pair = Pair { source: from.side(reading), destination: to.side(writing), place, options, from, to };
     pair.run(ctx, object, target, &turn).await
 }
 
@@ -146,6 +139,12 @@ pub(super) struct End {
 }
 
 impl End {
+    /// The bucket, over a way to its store.
+    fn side(&self, wire: Wire) -> Side {
+        let side = Side::new(wire, &self.bucket, "");
+        if is_unsorted(&self.centre, Timestamp::now()) { side.unsorted() } else { side }
+    }
+
     async fn open(ctx: &Ctx, centre: &str, bucket: &str) -> Result<Self, Refusal> {
         let opened = async {
             let centre = ctx.stores.centre(centre).await?;

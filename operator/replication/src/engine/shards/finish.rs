@@ -101,7 +101,7 @@ pub async fn finish(
         view.states().iter().flat_map(|(_, state)| state.segments.clone()).collect();
     manifest.commit(segments).await?;
     let reader = manifest.reader();
-    reader.sweep(manifest.segments()).await?;
+    manifest.sweep().await?;
     let limits = limits(source, destination, options).await?;
     clear_uploads(&Copier::new(source, destination, reader.clone(), options, limits), |_| true).await?;
     let own = format!("{run}-");
