@@ -101,7 +101,8 @@ pub async fn finish(
         view.states().iter().flat_map(|(_, state)| state.segments.clone()).collect();
     manifest.commit(segments).await?;
     let reader = manifest.reader();
-    manifest.sweep().await?;
+    // Also when an earlier attempt to end it has committed and come no further.
+    reader.sweep(manifest.segments()).await?;
     let limits = limits(source, destination, options).await?;
     clear_uploads(&Copier::new(source, destination, reader.clone(), options, limits), |_| true).await?;
     let own = format!("{run}-");
