@@ -302,4 +302,15 @@ pub struct LastRun {
     /// So many would have been deleted; that is more than `deletes.most`, so none was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fuse: Option<u64>,
+    /// Objects that lack the tags that were asked for.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: u64,
+    /// What is not at the target as it is at the source, in words: versions, locks, tags, storage classes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_kept: Vec<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }

@@ -131,6 +131,10 @@ pub struct Figures {
     pub drifted: u64,
     pub foreign: u64,
     pub fuse: Option<u64>,
+    /// Objects that lack the tags that were asked for.
+    pub left_out: u64,
+    /// What is not at the target as it is at the source, in words.
+    pub not_kept: Vec<String>,
     /// Seconds: while it runs, the age of the oldest object that the target lacked; at its end, of the oldest that it lacks
     /// now. `None` where that is not known.
     pub lag: Option<u64>,

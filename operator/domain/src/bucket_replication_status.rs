@@ -194,6 +194,8 @@ fn history(
         drifted: figures.drifted,
         foreign: figures.foreign,
         fuse: figures.fuse,
+        left_out: figures.left_out,
+        not_kept: figures.not_kept.clone(),
     };
     let is_quiet = |before: &LastRun| {
         figures.is_whole()
@@ -201,6 +203,8 @@ fn history(
             && before.fuse.is_none()
             && figures.copied + figures.deleted == 0
             && figures.foreign == before.foreign
+            && figures.left_out == before.left_out
+            && figures.not_kept == before.not_kept
             && last.ended_at.duration_since(before.ended_at.0) < QUIET
     };
     if mode == Mode::Continuous

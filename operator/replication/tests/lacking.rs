@@ -9,7 +9,6 @@ use std::sync::Arc;
 use memory_store::{BucketOptions, Conditions, Content, MemoryStore, NewObject, Operation, Options as Kind};
 use tripod_replication::engine::{self, Lacking, Options, Place, Report, Side};
 use tripod_replication::wire::Wire;
-use tripod_replication::{Reach, StoreConfig};
 
 const BUCKET: &str = "b";
 const ALL: Lacking = Lacking { conditions: true, parts: true, tags: true };
@@ -64,15 +63,7 @@ impl World {
 }
 
 fn side(store: &MemoryStore) -> Side {
-    let config = StoreConfig {
-        endpoint: store.endpoint(),
-        region: "us-east-1".into(),
-        ca_pem: None,
-        access_key_id: "key".into(),
-        secret_access_key: "secret".into(),
-        session_token: None,
-        reach: Reach::default(),
-    };
+    let config = store.config();
     Side::new(Wire::connect(&config).unwrap(), BUCKET, "")
 }
 

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use memory_store::{BucketOptions, Fault, MemoryStore, Operation, Options as Kind};
-use tripod_replication::StoreConfig;
 use tripod_replication::engine::{self, Counters, Options, Place, Side};
 use tripod_replication::wire::{Patience, Wire};
 
@@ -26,15 +25,7 @@ struct World {
 }
 
 fn side(store: &MemoryStore) -> Side {
-    let config = StoreConfig {
-        endpoint: store.endpoint(),
-        region: "us-east-1".into(),
-        ca_pem: None,
-        access_key_id: "key".into(),
-        secret_access_key: "secret".into(),
-        session_token: None,
-        reach: tripod_replication::Reach::default(),
-    };
+    let config = store.config();
     let patience = Patience { silence: Duration::from_secs(20), pause: Duration::from_millis(1) };
     Side::new(Wire::with_patience(&config, patience).unwrap(), BUCKET, "")
 }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use memory_store::{BucketOptions, MemoryStore, NewObject, Options as Kind};
-use tripod_replication::StoreConfig;
 use tripod_replication::engine::{self, Counters, Options, Place, Side};
 use tripod_replication::fair::Link;
 use tripod_replication::wire::Wire;
@@ -22,16 +21,7 @@ async fn store() -> MemoryStore {
 }
 
 fn wire(store: &MemoryStore) -> Wire {
-    Wire::connect(&StoreConfig {
-        endpoint: store.endpoint(),
-        region: "us-east-1".into(),
-        ca_pem: None,
-        access_key_id: "key".into(),
-        secret_access_key: "secret".into(),
-        session_token: None,
-        reach: tripod_replication::Reach::default(),
-    })
-    .unwrap()
+    Wire::connect(&store.config()).unwrap()
 }
 
 /// How long a run takes where one side lies behind the link.

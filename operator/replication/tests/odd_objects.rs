@@ -15,7 +15,7 @@ use memory_store::{
 };
 use tripod_replication::engine::{self, Deletes, Depth, Filter, Options, Place, Report, Side};
 use tripod_replication::wire::{Patience, Wire};
-use tripod_replication::{Reach, StoreConfig, StoreError};
+use tripod_replication::{StoreConfig, StoreError};
 
 const BUCKET: &str = "b";
 
@@ -107,21 +107,12 @@ impl World {
 }
 
 fn side(store: &MemoryStore, bucket: &str, prefix: &str) -> Side {
-    side_at(&store.endpoint(), bucket, prefix)
+    side_at(&store.config(), bucket, prefix)
 }
 
-fn side_at(endpoint: &str, bucket: &str, prefix: &str) -> Side {
-    let config = StoreConfig {
-        endpoint: endpoint.to_owned(),
-        region: "us-east-1".into(),
-        ca_pem: None,
-        access_key_id: "key".into(),
-        secret_access_key: "secret".into(),
-        session_token: None,
-        reach: Reach::default(),
-    };
+fn side_at(config: &StoreConfig, bucket: &str, prefix: &str) -> Side {
     let patience = Patience { silence: Duration::from_secs(30), pause: Duration::from_millis(2) };
-    Side::new(Wire::with_patience(&config, patience).unwrap(), bucket, prefix)
+    Side::new(Wire::with_patience(config, patience).unwrap(), bucket, prefix)
 }
 
 /// Keys below a prefix with their contents and the sizes of their parts.
@@ -309,16 +300,20 @@ async fn a_target_that_is_the_source_or_inside_of_it_is_refused() {
     let world = World::new(Kind::default()).await;
     world.source.put(BUCKET, "a/k", b"x".to_vec());
     let endpoint = world.source.endpoint();
+    let at = |endpoint: &str, prefix: &str| {
+        let config = StoreConfig { endpoint: endpoint.to_owned(), ..world.source.config() };
+        side_at(&config, BUCKET, prefix)
+    };
     let written = [endpoint.clone(), format!("{endpoint}/"), endpoint.replace("http:", "HTTP:")];
     for other in &written {
         for (from, to) in [("", ""), ("", "copy/"), ("a/", "a/b/"), ("a/b/", "a/"), ("a", "a/"), ("a/", "")] {
-            let sides = (side_at(&endpoint, BUCKET, from), side_at(other, BUCKET, to));
+            let sides = (at(&endpoint, from), at(other, to));
             let error = world.run(&sides, &Options { adopt: true, ..Options::default() }).await.unwrap_err();
             let words = error.to_string();
             assert!(words.contains("name another bucket or prefix"), "{other} {from} {to}: {words}");
         }
     }
-    let beside = (side_at(&endpoint, BUCKET, "a/"), side_at(&written[1], BUCKET, "b/"));
+    let beside = (at(&endpoint, "a/"), at(&written[1], "b/"));
     assert_eq!(world.run(&beside, &Options::default()).await.unwrap().copied, 1);
     assert_eq!(world.source.current(BUCKET).len(), 2);
 }

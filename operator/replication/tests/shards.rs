@@ -19,10 +19,10 @@ use memory_store::{
 };
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tripod_replication::StoreError;
 use tripod_replication::engine::shards::{self, Observer, Standing, Worker};
 use tripod_replication::engine::{self, Counters, Deletes, Depth, Filter, Options, Place, Report, Side};
 use tripod_replication::wire::{Patience, Wire};
-use tripod_replication::{Reach, StoreConfig, StoreError};
 
 const BUCKET: &str = "b";
 const VAULT: &str = "vault";
@@ -39,15 +39,7 @@ struct World {
 }
 
 fn wire(store: &MemoryStore) -> Wire {
-    let config = StoreConfig {
-        endpoint: store.endpoint(),
-        region: "us-east-1".into(),
-        ca_pem: None,
-        access_key_id: "key".into(),
-        secret_access_key: "secret".into(),
-        session_token: None,
-        reach: Reach::default(),
-    };
+    let config = store.config();
     let patience = Patience { silence: Duration::from_secs(2), pause: Duration::from_millis(2) };
     Wire::with_patience(&config, patience).unwrap()
 }
@@ -508,4 +500,25 @@ async fn the_inventory_counts_no_further_than_it_has_to() {
     let inventory = inventory(u64::MAX).await;
     assert_eq!((inventory.begun, inventory.recorded, inventory.unrecorded), (false, all, 0));
     world.is_done(10).await;
+}
+
+/// Workers choose by tags as one process does, and say how many they left out.
+#[tokio::test]
+async fn what_lacks_the_tags_is_left_out_by_workers_too() {
+    let mut world = World::new(11).await;
+    world.fill(60);
+    for number in 0..7 {
+        let object = NewObject::new(b"kept".to_vec()).tag("keep", "yes");
+        world.source.put_object(BUCKET, &format!("tagged/{number}"), object);
+    }
+    let all = world.source.current(BUCKET).len() as u64;
+    world.options.filter.tags = [("keep".to_owned(), "yes".to_owned())].into();
+    let report = world.run(2).await;
+    assert_eq!((report.copied, report.left_out, report.failed), (7, all - 7, 0));
+    assert!(world.target.current(BUCKET).keys().all(|key| key.starts_with("tagged/")));
+    // What they lacked is on record: nobody is asked again.
+    let before = world.source.requests(Operation::GetObjectTagging);
+    let report = world.run(2).await;
+    assert_eq!((report.copied, report.kept, report.left_out), (0, 7, all - 7));
+    assert_eq!(world.source.requests(Operation::GetObjectTagging), before);
 }

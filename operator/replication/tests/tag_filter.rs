@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use memory_store::{BucketOptions, Fault, MemoryStore, NewObject, Operation, Options as Kind};
+use tripod_replication::StoreError;
 use tripod_replication::engine::{self, Deletes, Depth, Filter, Options, Place, Report, Side};
 use tripod_replication::wire::Wire;
-use tripod_replication::{Reach, StoreConfig, StoreError};
 
 const BUCKET: &str = "b";
 
@@ -51,15 +51,7 @@ impl World {
 }
 
 fn side(store: &MemoryStore) -> Side {
-    let config = StoreConfig {
-        endpoint: store.endpoint(),
-        region: "us-east-1".into(),
-        ca_pem: None,
-        access_key_id: "key".into(),
-        secret_access_key: "secret".into(),
-        session_token: None,
-        reach: Reach::default(),
-    };
+    let config = store.config();
     Side::new(Wire::connect(&config).unwrap(), BUCKET, "")
 }
 

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use memory_store::{BucketOptions, ETags, Fault, MemoryStore, NewObject, Operation, Options as Kind};
+use tripod_replication::StoreError;
 use tripod_replication::engine::{self, Counters, Deletes, Filter, Options, Place, Report, Side};
 use tripod_replication::wire::{Patience, Wire};
-use tripod_replication::{StoreConfig, StoreError};
 
 const BUCKET: &str = "b";
 const VAULT: &str = "vault";
@@ -26,15 +26,7 @@ struct World {
 }
 
 fn side(store: &MemoryStore) -> Side {
-    let config = StoreConfig {
-        endpoint: store.endpoint(),
-        region: "us-east-1".into(),
-        ca_pem: None,
-        access_key_id: "key".into(),
-        secret_access_key: "secret".into(),
-        session_token: None,
-        reach: tripod_replication::Reach::default(),
-    };
+    let config = store.config();
     let patience = Patience { silence: Duration::from_secs(5), pause: Duration::from_millis(2) };
     Side::new(Wire::with_patience(&config, patience).unwrap(), BUCKET, "")
 }

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use memory_store::{BucketOptions, MemoryStore, Options as Kind, Order};
 use tripod_replication::engine::{self, Deletes, Options, Place, Side};
 use tripod_replication::wire::Wire;
-use tripod_replication::{Reach, StoreConfig};
 
 const BUCKET: &str = "b";
 /// More than are sorted in memory at once.
@@ -18,15 +17,7 @@ const OBJECTS: u32 = 60_000;
 async fn store(kind: Kind) -> (MemoryStore, Side) {
     let store = MemoryStore::start(kind).await.unwrap();
     store.create_bucket(BUCKET, BucketOptions::default());
-    let config = StoreConfig {
-        endpoint: store.endpoint(),
-        region: "us-east-1".into(),
-        ca_pem: None,
-        access_key_id: "key".into(),
-        secret_access_key: "secret".into(),
-        session_token: None,
-        reach: Reach::default(),
-    };
+    let config = store.config();
     let side = Side::new(Wire::connect(&config).unwrap(), BUCKET, "in/");
     (store, side)
 }

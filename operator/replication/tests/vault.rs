@@ -11,22 +11,13 @@ use memory_store::{BucketOptions, Content, Fault, MemoryStore, NewObject, Operat
 use sha2::{Digest, Sha256};
 use tripod_replication::addressed::{self, Place};
 use tripod_replication::replica::{self, Replica, ReplicaTally, Version};
-use tripod_replication::{Progress, Reach, Store, StoreConfig};
+use tripod_replication::{Progress, Store};
 
 const LIVE: &str = "live";
 const KEPT: &str = "kept";
 
 fn store(of: &MemoryStore) -> Store {
-    Store::connect(&StoreConfig {
-        endpoint: of.endpoint(),
-        region: "us-east-1".into(),
-        ca_pem: None,
-        access_key_id: "key".into(),
-        secret_access_key: "secret".into(),
-        session_token: None,
-        reach: Reach::default(),
-    })
-    .unwrap()
+    Store::connect(&of.config()).unwrap()
 }
 
 struct World {

@@ -1,8 +1,10 @@
 //! What a worker is told to do: everything but credentials, as one JSON document.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
-use tripod_replication::engine::{Deletes, Filter, Options, Place, Side};
+use tripod_replication::engine::{Deletes, Filter, History, Lacking, Options, Place, Side};
 use tripod_replication::rate::Pace;
 use tripod_replication::wire::Wire;
 use tripod_replication::{Reach, StoreConfig};
@@ -29,6 +31,9 @@ pub struct Order {
     pub smallest: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub largest: Option<u64>,
+    /// All of these.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
     /// The most objects that may be deleted, where any may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletes: Option<u64>,
@@ -40,6 +45,10 @@ pub struct Order {
     /// Requests a second, of one worker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests: Option<u64>,
+    /// What a storage class of the source is called at the target.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub storage_classes: BTreeMap<String, String>,
+    pub lacking: Lacking,
 }
 
 /// A bucket in a store.
@@ -127,8 +136,10 @@ impl Order {
         let filter = Filter::globs(&self.include, &self.exclude);
         let mut filter = filter.map_err(|e| anyhow::anyhow!("include, exclude: {e}"))?;
         (filter.smallest, filter.largest) = (self.smallest, self.largest);
+        filter.tags.clone_from(&self.tags);
         let Manifest { bucket, prefix } = self.manifest.clone();
         let place = Place::Bucket { wire: writing.clone(), bucket, prefix };
+        // Without a rest: what becomes an option has to become part of an order.
         let options = Options {
             deletes: self.deletes.map_or(Deletes::Ignore, |most| Deletes::Mirror { most }),
             filter,
@@ -136,7 +147,10 @@ impl Order {
             at_once: self.at_once,
             pace: self.bandwidth.map(Pace::new),
             requests: self.requests.map(Pace::new),
-            ..Options::default()
+            checkpoint: Options::default().checkpoint,
+            lacking: self.lacking,
+            history: History::Latest,
+            storage_classes: self.storage_classes.clone(),
         };
         Ok(Ready {
             source: Side::new(reading, &self.source.bucket, ""),
@@ -148,10 +162,9 @@ impl Order {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn order() -> Order {
+impl Order {
+    /// One of those that tests begin with.
+    pub fn of_tests() -> Self {
         let at = |endpoint: &str| At {
             endpoint: endpoint.into(),
             region: "cn".into(),
@@ -159,7 +172,7 @@ mod tests {
             reach: Reach::default(),
             bucket: "files".into(),
         };
-        Order {
+        Self {
             version: VERSION,
             run: "r".into(),
             source: at("https://a.example"),
@@ -169,17 +182,25 @@ mod tests {
             exclude: Vec::new(),
             smallest: None,
             largest: Some(9),
+            tags: [("keep".into(), "yes".into())].into(),
             deletes: Some(7),
             at_once: 3,
             bandwidth: None,
             requests: Some(5),
+            storage_classes: [("STANDARD_IA".into(), "COLD".into())].into(),
+            lacking: Lacking { parts: true, ..Lacking::default() },
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn an_order_is_read_as_it_was_written_and_holds_no_credential() {
-        let text = serde_json::to_string(&order()).unwrap();
-        assert_eq!(Order::parse(&text).unwrap(), order());
+        let text = serde_json::to_string(&Order::of_tests()).unwrap();
+        assert_eq!(Order::parse(&text).unwrap(), Order::of_tests());
         assert!(!text.to_lowercase().contains("key"), "{text}");
         let newer = text.replace("\"version\":1", "\"version\":2");
         assert!(Order::parse(&newer).unwrap_err().to_string().contains("of version 2"));
@@ -190,11 +211,14 @@ mod tests {
     #[test]
     fn what_is_missing_is_named() {
         let all = |name: &str| Some(format!("value of {name}\n"));
-        let ready = order().ready(all).unwrap();
+        let ready = Order::of_tests().ready(all).unwrap();
         assert_eq!(ready.options.deletes, Deletes::Mirror { most: 7 });
         assert_eq!(ready.options.filter.largest, Some(9));
+        assert_eq!(ready.options.filter.tags, Order::of_tests().tags);
+        assert_eq!(ready.options.storage_classes, Order::of_tests().storage_classes);
+        assert_eq!(ready.options.lacking, Order::of_tests().lacking);
         let without = |name: &str| all(name).filter(|_| name != "TRIPOD_TARGET_SECRET_ACCESS_KEY");
-        let error = order().ready(without).err().unwrap().to_string();
+        let error = Order::of_tests().ready(without).err().unwrap().to_string();
         assert_eq!(error, "TRIPOD_TARGET_SECRET_ACCESS_KEY is not set");
     }
 }

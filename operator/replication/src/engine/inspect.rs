@@ -79,13 +79,8 @@ pub async fn verify_versions(
     for Part { range, segments } in ranges::split(manifest.segments(), 1) {
         let (sides, left) = ((source, destination), Left::default());
         let merge = ChainMerge::open(sides, &range, manifest.reader(), segments, &left, filter.clone());
-        let keys = stream::unfold(Some(merge), async |merge| {
-            let mut merge = merge?;
-            match merge.next().await {
-                Ok(None) => None,
-                Ok(Some(merged)) => Some((Ok(merged), Some(merge))),
-                Err(error) => Some((Err(error), None)),
-            }
+        let keys = stream::try_unfold(merge, async |mut merge| {
+            Ok::<_, StoreError>(merge.next().await?.map(|merged| (merged, merge)))
         });
         let looked = keys.map(|merged| async move {
             match merged? {

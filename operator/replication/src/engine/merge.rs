@@ -96,6 +96,12 @@ impl Records {
     }
 }
 
+/// The first key of all, and who has it.
+pub(super) fn first(heads: [Option<&str>; 3]) -> Option<(&str, [bool; 3])> {
+    let key = heads.into_iter().flatten().min()?;
+    Some((key, heads.map(|head| head == Some(key))))
+}
+
 impl Merge {
     /// `segments` are those that have keys of the range.
     pub(super) fn open(
@@ -137,12 +143,11 @@ impl Merge {
         let source = self.source.peek().await?.map(|entry| entry.key.as_str());
         let destination = self.destination.peek().await?.map(|entry| entry.key.as_str());
         let record = self.records.peek().await?.map(|record| record.key.as_str());
-        let Some(key) = [source, destination, record].into_iter().flatten().min() else { return Ok(None) };
+        let Some((key, is_at)) = first([source, destination, record]) else { return Ok(None) };
+        let [at_source, at_destination, on_record] = is_at;
         if self.limit.as_ref().is_some_and(|limit| limit.is_behind(key)) {
             return Ok(None);
         }
-        let is_here = |side: Option<&str>| side == Some(key);
-        let (at_source, at_destination, on_record) = (is_here(source), is_here(destination), is_here(record));
         let wants_key = self.filter.wants_key(key);
         let note = self.touched.get(key);
         let is_known = on_record || note.is_some();

@@ -44,6 +44,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
+use serde::{Deserialize, Serialize};
 
 use crate::StoreError;
 use crate::rate::Pace;
@@ -197,7 +198,8 @@ impl Filter {
 
 /// What stores are known not to have, so that the way around it is taken from the start and not found anew in each run. What is
 /// not known is found out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Lacking {
     /// The destination refuses every condition of a write.
     pub conditions: bool,

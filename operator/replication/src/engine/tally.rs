@@ -31,8 +31,10 @@ pub(super) struct Tally {
     oldest_left: i64,
     now: i64,
     troubles: Vec<Trouble>,
+    left_out: u64,
     lost_tags: u64,
     lost_storage_class: u64,
+    lost_lock: u64,
 }
 
 impl Tally {
@@ -40,7 +42,7 @@ impl Tally {
     pub(super) fn of(counters: &Counters) -> Self {
         let Report { listed, kept, copied, copied_bytes, read_back, drifted, gone, foreign, failed, .. } =
             counters.report();
-        let Report { wanted, wanted_bytes, mut troubles, .. } = counters.report();
+        let Report { wanted, wanted_bytes, left_out, mut troubles, .. } = counters.report();
         troubles.truncate(TOLD);
         Self {
             listed,
@@ -58,8 +60,10 @@ impl Tally {
             oldest_left: counters.oldest_left.load(Ordering::Relaxed),
             now: counters.now.load(Ordering::Relaxed),
             troubles,
+            left_out,
             lost_tags: 0,
             lost_storage_class: 0,
+            lost_lock: 0,
         }
     }
 
@@ -67,6 +71,7 @@ impl Tally {
     pub(super) fn take(&mut self, losses: &Losses) {
         self.lost_tags += losses.tags.swap(0, Ordering::Relaxed);
         self.lost_storage_class += losses.storage_class.swap(0, Ordering::Relaxed);
+        self.lost_lock += losses.lock.swap(0, Ordering::Relaxed);
     }
 
     /// Both together.
@@ -83,8 +88,10 @@ impl Tally {
             (&mut self.gone, other.gone),
             (&mut self.foreign, other.foreign),
             (&mut self.failed, other.failed),
+            (&mut self.left_out, other.left_out),
             (&mut self.lost_tags, other.lost_tags),
             (&mut self.lost_storage_class, other.lost_storage_class),
+            (&mut self.lost_lock, other.lost_lock),
         ];
         for (sum, more) in sums {
             *sum += more;
@@ -99,7 +106,7 @@ impl Tally {
 
     /// Makes counters show this; of what they count beside it nothing is changed.
     pub(super) fn show(&self, counters: &Counters) {
-        let shown: [(&AtomicU64, u64); 11] = [
+        let shown: [(&AtomicU64, u64); 12] = [
             (&counters.listed, self.listed),
             (&counters.kept, self.kept),
             (&counters.wanted, self.wanted),
@@ -111,6 +118,7 @@ impl Tally {
             (&counters.gone, self.gone),
             (&counters.foreign, self.foreign),
             (&counters.failed, self.failed),
+            (&counters.left_out, self.left_out),
         ];
         for (counter, number) in shown {
             counter.store(number, Ordering::Relaxed);
@@ -125,6 +133,7 @@ impl Tally {
     pub(super) fn complete(&self, report: &mut Report) {
         report.lost_tags = self.lost_tags;
         report.lost_storage_class = self.lost_storage_class;
+        report.lost_lock = self.lost_lock;
     }
 }
 
@@ -142,8 +151,16 @@ mod tests {
 
     #[test]
     fn sums_are_shown_and_moments_are_not_added() {
-        let one = Tally { listed: 3, failed: 1, oldest: 50, now: 100, ..Tally::default() };
-        let two = Tally { listed: 4, oldest: 40, now: 90, lost_tags: 2, ..Tally::default() };
+        let one = Tally {
+            listed: 3,
+            failed: 1,
+            left_out: 2,
+            lost_lock: 1,
+            oldest: 50,
+            now: 100,
+            ..Tally::default()
+        };
+        let two = Tally { listed: 4, left_out: 3, oldest: 40, now: 90, lost_tags: 2, ..Tally::default() };
         let both = one.and(&two);
         let counters = Counters::default();
         counters.deleted.store(7, Ordering::Relaxed);
@@ -151,8 +168,9 @@ mod tests {
         let mut report = counters.report();
         both.complete(&mut report);
         assert_eq!((report.listed, report.failed, report.deleted, report.lost_tags), (7, 1, 7, 2));
+        assert_eq!((report.left_out, report.lost_lock), (5, 1));
         assert_eq!(report.lag_found, Some(60));
-        assert_eq!(Tally::of(&counters), Tally { lost_tags: 0, ..both });
+        assert_eq!(Tally::of(&counters), Tally { lost_tags: 0, lost_lock: 0, ..both });
         assert_eq!(Tally::default().and(&Tally { oldest_left: 9, ..Tally::default() }).oldest_left, 9);
     }
 }

@@ -52,6 +52,15 @@ impl Touched {
         self.records.get(key)
     }
 
+    /// Those that were kept before a run began are in the manifest now: names of runs are in the order of their beginnings.
+    pub(super) async fn forget_before(&self, place: &Reader, run: &str) -> Result<(), StoreError> {
+        let is_older = |name: &&String| name.strip_prefix(FOLDER).is_some_and(|name| name < run);
+        for name in self.names.iter().filter(is_older) {
+            place.remove(name).await?;
+        }
+        Ok(())
+    }
+
     /// They are in the manifest now.
     pub(super) async fn forget(&self, place: &Reader) -> Result<(), StoreError> {
         for name in &self.names {
@@ -130,6 +139,8 @@ mod tests {
         let touched = Touched::find(&place).await.unwrap();
         assert_eq!((touched.names.len(), touched.records.len()), (3, 2));
         assert_eq!(touched.get("a").unwrap().source.etag, ETag::new("new"));
+        touched.forget_before(&place, "2").await.unwrap();
+        assert_eq!(Touched::find(&place).await.unwrap().names.len(), 2);
         touched.forget(&place).await.unwrap();
         assert!(Touched::find(&place).await.unwrap().names.is_empty());
     }

@@ -11,6 +11,7 @@ use super::journal;
 use super::manifest::{Manifest, Place};
 use super::merge::{Merge, Merged};
 use super::ranges::{self, Part};
+use super::run::of;
 use super::tags::Asked;
 use super::{Filter, Side, check};
 use crate::StoreError;
@@ -61,8 +62,7 @@ pub async fn verify(
     mut tell: impl FnMut(Finding),
 ) -> Result<Verified, StoreError> {
     check(source, destination)?;
-    let of = format!("{}/{} to {}/{}", source.bucket, source.prefix, destination.bucket, destination.prefix);
-    let manifest = Manifest::open(place, &of).await?;
+    let manifest = Manifest::open(place, &of(source, destination)).await?;
     let mut verified = Verified::default();
     for Part { range, segments } in ranges::split(manifest.segments(), 1) {
         let reader = manifest.reader();
@@ -70,13 +70,8 @@ pub async fn verify(
         let merge = Merge::open(source, destination, &range, reader, segments, &left, filter.clone());
         let asked = Asked::of(filter);
         let asked = asked.as_ref();
-        let steps = stream::unfold(Some(merge), async |merge| {
-            let mut merge = merge?;
-            match merge.next().await {
-                Ok(None) => None,
-                Ok(Some(merged)) => Some((Ok(merged), Some(merge))),
-                Err(error) => Some((Err(error), None)),
-            }
+        let steps = stream::try_unfold(merge, async |mut merge| {
+            Ok::<_, StoreError>(merge.next().await?.map(|merged| (merged, merge)))
         });
         let looked = steps.map(|merged| async move {
             match merged? {

@@ -6,8 +6,9 @@ use std::sync::atomic::AtomicU64;
 
 use tripod_replication::engine::{self, Deletes, Depth, Filter};
 
+use crate::campaign::{PATIENT, side};
 use crate::memory_store::{Content, Version};
-use crate::world::{BUCKET, PATIENT, World, side};
+use crate::world::{BUCKET, World};
 
 pub fn alike(world: &World, deletes: Deletes, seed: u64) {
     let (source, target) = (world.source.current(BUCKET), world.target.current(BUCKET));
@@ -57,7 +58,7 @@ pub async fn no_false_proof(world: &World, seed: u64) {
     let read = Arc::new(AtomicU64::new(0));
     let mut findings = Vec::new();
     let filter = Filter::default();
-    let (source, target) = (side(&world.source, PATIENT), side(&world.target, PATIENT));
+    let (source, target) = (side(&world.source, BUCKET, PATIENT), side(&world.target, BUCKET, PATIENT));
     let tell = |finding| findings.push(finding);
     let verified =
         engine::verify(&source, &target, world.place(), &filter, Depth::Content, &read, tell).await;

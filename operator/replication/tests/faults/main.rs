@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on ends")]
 
+#[path = "../campaign/mod.rs"]
+mod campaign;
 mod checks;
 #[path = "../memory_store/mod.rs"]
 mod memory_store;
@@ -23,22 +25,14 @@ use tripod_replication::engine::{self, Deletes, Options, Place, Side};
 use tripod_replication::wire::{Patience, Wire};
 use tripod_replication::{StoreConfig, StoreError};
 
+use self::campaign::{HASTY, side, stories};
 use self::checks::{alike, bytes_of};
 use self::random::{change, settle, story};
-use self::world::{BUCKET, HASTY, World, config, side};
+use self::world::{BUCKET, World};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_goes_wrong_both_sides_end_alike() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    if let Some(seed) = number("TRIPOD_SEED") {
-        return story(seed).await;
-    }
-    let seeds = number("TRIPOD_SEEDS").unwrap_or(200);
-    let first = number("TRIPOD_FIRST_SEED").unwrap_or(1);
-    for seed in first..first + seeds {
-        story(seed).await;
-    }
-    println!("{seeds} seeds from {first}");
+    stories(200, story).await;
 }
 
 /// The race that others lose: overwritten with the same size between the GET and the PUT of its copy. Moments of both
@@ -184,11 +178,12 @@ async fn certificates_of_the_description_are_trusted_and_no_others() {
     }
     source.put(BUCKET, "k", b"secret on its way".to_vec());
     let run = async |ca_pem: Option<String>| {
-        let config = StoreConfig { ca_pem, ..config(&source) };
+        let config = StoreConfig { ca_pem, ..source.config() };
         let patience = Patience { silence: Duration::from_secs(5), pause: Duration::from_millis(1) };
         let from = Side::new(Wire::with_patience(&config, patience).unwrap(), BUCKET, "");
         let options = Options { adopt: true, ..Options::default() };
-        engine::replicate(&from, &side(&target, HASTY), Place::Nowhere, &options, &Arc::default()).await
+        engine::replicate(&from, &side(&target, BUCKET, HASTY), Place::Nowhere, &options, &Arc::default())
+            .await
     };
     let refused = run(None).await.unwrap_err().to_string();
     assert!(refused.contains("certificate"), "{refused}");

@@ -8,9 +8,10 @@ use std::time::Duration;
 use fastrand::Rng;
 use tripod_replication::engine::{Deletes, Options};
 
+use crate::campaign::{PATIENT, fault};
 use crate::checks::{alike, never_older, no_false_proof};
-use crate::memory_store::{Content, Fault, MemoryStore, NewObject, Operation};
-use crate::world::{BUCKET, KEY, KEYS, PATIENT, World};
+use crate::memory_store::{Content, MemoryStore, NewObject};
+use crate::world::{BUCKET, KEY, KEYS, World};
 
 /// One change at the source.
 pub fn change(source: &MemoryStore, order: &Mutex<BTreeMap<(String, String), u64>>, random: &mut Rng) {
@@ -46,35 +47,6 @@ pub fn change(source: &MemoryStore, order: &Mutex<BTreeMap<(String, String), u64
         if !object_is_empty && random.u8(..4) == 0 { object.tag("a key", "värde=&") } else { object };
     let etag = source.put_object(BUCKET, key, object).etag.clone();
     order.lock().unwrap().insert((key.to_owned(), etag), number);
-}
-
-/// What may go wrong with an operation.
-pub fn fault(operation: Operation, random: &mut Rng) -> Fault {
-    let offset = random.usize(..40);
-    let common = [
-        Fault::ConnectionCutBefore,
-        Fault::ReplyLost,
-        Fault::Status(500),
-        Fault::Status(503),
-        Fault::Slow(Duration::from_millis(5)),
-    ];
-    let special = match operation {
-        Operation::GetObject => vec![Fault::TruncatedBody, Fault::FlippedByte(offset), Fault::WrongETag],
-        Operation::PutObject => vec![Fault::FlippedUpload(offset), Fault::Full(507), Fault::WrongETag],
-        Operation::UploadPart => vec![Fault::FlippedUpload(offset), Fault::Full(507)],
-        Operation::CompleteMultipartUpload => vec![Fault::ErrorInside200, Fault::Full(507)],
-        Operation::ListObjectsV2 => vec![Fault::ListDuplicate, Fault::ListOutOfOrder, Fault::TruncatedBody],
-        Operation::HeadObject => vec![Fault::WrongETag],
-        _ => vec![],
-    };
-    // A peer that says nothing costs time: rarely.
-    if random.u8(..60) == 0 {
-        return Fault::HalfOpen;
-    }
-    if !special.is_empty() && random.bool() {
-        return special[random.usize(..special.len())].clone();
-    }
-    common[random.usize(..common.len())].clone()
 }
 
 pub fn arm(store: &MemoryStore, seed: u64, one_in: u32) {

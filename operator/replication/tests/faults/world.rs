@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use jiff::SignedDuration;
-use tripod_replication::engine::{self, Counters, Options, Place, Report, Side};
-use tripod_replication::wire::{Patience, Wire};
-use tripod_replication::{Reach, StoreConfig, StoreError};
+use tripod_replication::StoreError;
+use tripod_replication::engine::{self, Counters, Options, Place, Report};
 
+use crate::campaign::{HASTY, is_free, side};
 use crate::memory_store::{BucketOptions, Conditions, ETags, MemoryStore, Options as Kind, Order};
 
 pub const BUCKET: &str = "b";
@@ -41,30 +41,6 @@ pub struct World {
     pub foreign: BTreeSet<String>,
     /// Whether the target's history tells contents apart.
     pub tells: bool,
-}
-
-pub fn config(store: &MemoryStore) -> StoreConfig {
-    StoreConfig {
-        endpoint: store.endpoint(),
-        region: "us-east-1".into(),
-        ca_pem: None,
-        access_key_id: KEY.into(),
-        secret_access_key: "secret".into(),
-        session_token: None,
-        reach: Reach::default(),
-    }
-}
-
-/// While things go wrong: so short that no history takes long.
-pub const HASTY: Duration = Duration::from_millis(150);
-/// When nothing does: so long that a machine with other work to do is not taken for a store that is silent.
-pub const PATIENT: Duration = Duration::from_secs(20);
-
-pub fn side(store: &MemoryStore, silence: Duration) -> Side {
-    let config = config(store);
-    let patience = Patience { silence, pause: Duration::from_millis(2) };
-    let side = Side::new(Wire::with_patience(&config, patience).unwrap(), BUCKET, "");
-    if store.is_unordered() { side.unsorted() } else { side }
 }
 
 impl World {
@@ -110,7 +86,7 @@ impl World {
     }
 
     pub async fn run_with(&self, options: &Options, silence: Duration) -> Result<Report, StoreError> {
-        let (from, to) = (side(&self.source, silence), side(&self.target, silence));
+        let (from, to) = (side(&self.source, BUCKET, silence), side(&self.target, BUCKET, silence));
         engine::replicate(&from, &to, self.place(), options, &Arc::<Counters>::default()).await
     }
 
@@ -121,21 +97,14 @@ impl World {
         keys.truncate(random.usize(1..KEYS.len()));
         keys.push("never there".to_owned());
         let counters = Arc::new(Counters::default());
-        let (source, target) = (side(&self.source, HASTY), side(&self.target, HASTY));
+        let (source, target) = (side(&self.source, BUCKET, HASTY), side(&self.target, BUCKET, HASTY));
         let keys = keys.into_iter().collect();
         // That no whole run has begun yet is one of its answers.
         let _ = engine::touch(&source, &target, self.place(), options, &keys, &counters).await;
     }
 
-    /// What was killed in this process lets its lock go a moment later.
+    /// Nobody holds the manifest.
     pub async fn is_free(&self) {
-        let path = self.folder.path().join("manifest/lock");
-        for _ in 0..2000 {
-            match std::fs::File::open(&path) {
-                Ok(file) if file.try_lock().is_err() => tokio::time::sleep(Duration::from_millis(1)).await,
-                _ => return,
-            }
-        }
-        panic!("{} is held for ever", path.display());
+        is_free(&self.folder.path().join("manifest")).await;
     }
 }

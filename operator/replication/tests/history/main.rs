@@ -7,6 +7,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on ends")]
 
+#[path = "../campaign/mod.rs"]
+mod campaign;
 mod checks;
 #[path = "../memory_store/mod.rs"]
 mod memory_store;
@@ -19,9 +21,10 @@ use memory_store::{
 };
 use tripod_replication::engine::{self, Deletes, Depth, History, Note, Options};
 
+use self::campaign::{PATIENT, side, stories};
 use self::checks::{alike, chains};
-use self::random::{all_versions, earlier_moments, is_locked, stories};
-use self::world::{BUCKET, HOUR, PATIENT, World, side, store};
+use self::random::{all_versions, earlier_moments, is_locked};
+use self::world::{BUCKET, HOUR, World, store};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_goes_wrong_both_sides_have_the_same_versions() {
@@ -244,7 +247,7 @@ async fn what_is_lost_is_said_before_and_counted_after() {
     world.source.put_object(BUCKET, "warm", warm);
     let classes = [("GLACIER_IR".to_owned(), "COLD".to_owned())].into();
     let options = Options { storage_classes: classes, ..Options::default() };
-    let (source, target) = (side(&world.source, PATIENT), side(&world.target, PATIENT));
+    let (source, target) = (side(&world.source, BUCKET, PATIENT), side(&world.target, BUCKET, PATIENT));
     let limits = engine::limits(&source, &target, &options).await.unwrap();
     let notes = [Note::NoVersions, Note::NoLocks, Note::NoTags];
     assert_eq!(limits.notes(History::Latest), notes);
@@ -270,7 +273,8 @@ async fn a_plan_of_all_versions_is_what_a_run_does() {
     world.source.delete(BUCKET, "k");
     world.target.put(BUCKET, "k", b"theirs".to_vec());
     let mut planned = Vec::new();
-    let (source, target, options) = (side(&world.source, PATIENT), side(&world.target, PATIENT), all(MIRROR));
+    let (source, target, options) =
+        (side(&world.source, BUCKET, PATIENT), side(&world.target, BUCKET, PATIENT), all(MIRROR));
     let report = engine::plan(&source, &target, world.place(), &options, |step| {
         planned.push(format!("{} {} {}", step.why, step.key, step.size));
     });

@@ -9,13 +9,10 @@ use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 use tripod_replication::engine::{Deletes, Depth, History, Options, Report};
 
+use crate::campaign::{HASTY, fault};
 use crate::checks::{alike, never_older, shown};
-use crate::memory_store::{Content, Fault, MemoryStore, NewObject, Operation, Version};
-use crate::world::{BUCKET, HASTY, HOUR, KEYS, World};
-
-pub fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().and_then(|text| text.parse().ok())
-}
+use crate::memory_store::{Content, Fault, MemoryStore, NewObject, Version};
+use crate::world::{BUCKET, HOUR, KEYS, World};
 
 /// An object like no other, except where it is empty.
 pub fn object(random: &mut Rng, locks: bool) -> (NewObject, u64) {
@@ -91,35 +88,6 @@ impl Hands {
             }
         }
     }
-}
-
-/// What may go wrong with an operation.
-pub fn fault(operation: Operation, random: &mut Rng) -> Fault {
-    let offset = random.usize(..40);
-    let common = [
-        Fault::ConnectionCutBefore,
-        Fault::ReplyLost,
-        Fault::Status(500),
-        Fault::Status(503),
-        Fault::Slow(Duration::from_millis(5)),
-    ];
-    let special = match operation {
-        Operation::GetObject => vec![Fault::TruncatedBody, Fault::FlippedByte(offset), Fault::WrongETag],
-        Operation::PutObject => vec![Fault::FlippedUpload(offset), Fault::Full(507), Fault::WrongETag],
-        Operation::UploadPart => vec![Fault::FlippedUpload(offset), Fault::Full(507)],
-        Operation::CompleteMultipartUpload => vec![Fault::ErrorInside200, Fault::Full(507)],
-        Operation::ListObjectVersions => vec![Fault::ListDuplicate, Fault::TruncatedBody],
-        Operation::HeadObject => vec![Fault::WrongETag],
-        _ => vec![],
-    };
-    // A peer that says nothing costs time: rarely.
-    if random.u8(..60) == 0 {
-        return Fault::HalfOpen;
-    }
-    if !special.is_empty() && random.bool() {
-        return special[random.usize(..special.len())].clone();
-    }
-    common[random.usize(..common.len())].clone()
 }
 
 /// Faults at both, and at a request the end.
@@ -256,16 +224,4 @@ pub async fn earlier_moments(seed: u64) {
         );
         assert_eq!(world.target.unfinished_uploads(BUCKET), [], "seed {seed}: uploads are left half sent");
     }
-}
-
-pub async fn stories<F: Future<Output = ()>>(count: u64, story: impl Fn(u64) -> F) {
-    if let Some(seed) = number("TRIPOD_SEED") {
-        return story(seed).await;
-    }
-    let seeds = number("TRIPOD_SEEDS").unwrap_or(count);
-    let first = number("TRIPOD_FIRST_SEED").unwrap_or(1);
-    for seed in first..first + seeds {
-        story(seed).await;
-    }
-    println!("{seeds} seeds from {first}");
 }

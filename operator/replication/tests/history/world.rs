@@ -6,12 +6,10 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use jiff::SignedDuration;
-use tripod_replication::engine::{
-    self, Counters, Depth, Filter, Finding, Options, Place, Report, Side, Verified,
-};
-use tripod_replication::wire::{Patience, Wire};
-use tripod_replication::{StoreConfig, StoreError};
+use tripod_replication::StoreError;
+use tripod_replication::engine::{self, Counters, Depth, Filter, Finding, Options, Place, Report, Verified};
 
+use crate::campaign::{PATIENT, is_free, side};
 use crate::memory_store::{
     BucketOptions, Conditions, ETags, MemoryStore, ObjectLock, Options as Kind, Versioning,
 };
@@ -31,25 +29,6 @@ pub struct World {
     pub locks: bool,
     /// Whether the target's history tells contents apart.
     pub tells: bool,
-}
-
-/// While things go wrong: so short that no history takes long.
-pub const HASTY: Duration = Duration::from_millis(150);
-/// When nothing does: so long that a machine with other work to do is not taken for a store that is silent.
-pub const PATIENT: Duration = Duration::from_secs(20);
-
-pub fn side(store: &MemoryStore, silence: Duration) -> Side {
-    let config = StoreConfig {
-        endpoint: store.endpoint(),
-        region: "us-east-1".into(),
-        ca_pem: None,
-        access_key_id: "key".into(),
-        secret_access_key: "secret".into(),
-        session_token: None,
-        reach: tripod_replication::Reach::default(),
-    };
-    let patience = Patience { silence, pause: Duration::from_millis(2) };
-    Side::new(Wire::with_patience(&config, patience).unwrap(), BUCKET, "")
 }
 
 pub async fn store(kind: Kind, bucket: BucketOptions) -> Arc<MemoryStore> {
@@ -102,13 +81,13 @@ impl World {
     }
 
     pub async fn run_with(&self, options: &Options, silence: Duration) -> Result<Report, StoreError> {
-        let (from, to) = (side(&self.source, silence), side(&self.target, silence));
+        let (from, to) = (side(&self.source, BUCKET, silence), side(&self.target, BUCKET, silence));
         engine::replicate(&from, &to, self.place(), options, &Arc::<Counters>::default()).await
     }
 
     pub async fn verify(&self, depth: Depth) -> (Verified, Vec<Finding>) {
         let (source, target, filter) =
-            (side(&self.source, PATIENT), side(&self.target, PATIENT), Filter::default());
+            (side(&self.source, BUCKET, PATIENT), side(&self.target, BUCKET, PATIENT), Filter::default());
         let (mut findings, read) = (Vec::new(), Arc::default());
         let tell = |finding| findings.push(finding);
         let verified =
@@ -116,15 +95,8 @@ impl World {
         (verified.unwrap(), findings)
     }
 
-    /// What was killed in this process lets its lock go a moment later.
+    /// Nobody holds the manifest.
     pub async fn is_free(&self) {
-        let path = self.folder.path().join("manifest/lock");
-        for _ in 0..2000 {
-            match std::fs::File::open(&path) {
-                Ok(file) if file.try_lock().is_err() => tokio::time::sleep(Duration::from_millis(1)).await,
-                _ => return,
-            }
-        }
-        panic!("{} is held for ever", path.display());
+        is_free(&self.folder.path().join("manifest")).await;
     }
 }

@@ -35,6 +35,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGua
 use jiff::SignedDuration;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tripod_replication::{Reach, StoreConfig};
 
 pub use content::Content;
 pub use digest::ETags;
@@ -170,6 +171,19 @@ impl MemoryStore {
     pub fn endpoint(&self) -> String {
         let scheme = if self.shared.options.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://{}", self.address)
+    }
+
+    /// How it is reached.
+    pub fn config(&self) -> StoreConfig {
+        StoreConfig {
+            endpoint: self.endpoint(),
+            region: "us-east-1".into(),
+            ca_pem: None,
+            access_key_id: "key".into(),
+            secret_access_key: "secret".into(),
+            session_token: None,
+            reach: Reach::default(),
+        }
     }
 }
 

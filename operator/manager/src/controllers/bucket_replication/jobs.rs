@@ -20,7 +20,7 @@ use tripod_domain::bucket_replication::{Refusal, bytes};
 use tripod_domain::bucket_replication_jobs::{self as domain, Next, Seen, Sizes, Way};
 use tripod_replication::StoreError;
 use tripod_replication::engine::shards::{self, Observer, Standing};
-use tripod_replication::engine::{Deletes, History, Place, Report};
+use tripod_replication::engine::{Deletes, History, Options, Place, Report};
 
 use super::turn::Turn;
 use super::work::{Pair, UNDER_WAY};
@@ -251,7 +251,20 @@ fn job(
 }
 
 fn order(object: &BucketReplication, pair: &Pair, run: &str, sizes: &Sizes) -> Result<Order, String> {
-    let (spec, options) = (&object.spec, &pair.options);
+    let spec = &object.spec;
+    // All of them: what a worker is not told it does not do. Limits are shared among workers, and histories never come here.
+    let Options {
+        deletes,
+        filter,
+        adopt: _,
+        at_once: _,
+        pace: _,
+        requests: _,
+        checkpoint: _,
+        lacking,
+        history: _,
+        storage_classes,
+    } = &pair.options;
     let Place::Bucket { bucket, prefix, .. } = &pair.place else {
         return Err("the manifest is in no bucket".to_owned());
     };
@@ -263,12 +276,15 @@ fn order(object: &BucketReplication, pair: &Pair, run: &str, sizes: &Sizes) -> R
         manifest: Manifest { bucket: bucket.clone(), prefix: prefix.clone() },
         include: spec.filter.include.clone(),
         exclude: spec.filter.exclude.clone(),
-        smallest: options.filter.smallest,
-        largest: options.filter.largest,
-        deletes: if let Deletes::Mirror { most } = options.deletes { Some(most) } else { None },
+        smallest: filter.smallest,
+        largest: filter.largest,
+        tags: filter.tags.clone(),
+        deletes: if let Deletes::Mirror { most } = deletes { Some(*most) } else { None },
         at_once: UNDER_WAY,
         bandwidth: spec.bandwidth.as_ref().map(bytes).transpose()?.map(|all| sizes.share(all)),
         requests: spec.requests_per_second.map(|all| sizes.share(all.into())),
+        storage_classes: storage_classes.clone(),
+        lacking: *lacking,
     })
 }
 

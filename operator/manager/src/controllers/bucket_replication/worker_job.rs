@@ -96,34 +96,11 @@ impl WorkerJob<'_> {
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::batch::v1::Job;
-    use tripod_replication::Reach;
 
     use super::*;
-    use crate::replicate::order::{At, Manifest, VERSION};
 
     fn made() -> Value {
-        let at = |endpoint: &str| At {
-            endpoint: endpoint.into(),
-            region: "cn".into(),
-            ca_pem: None,
-            reach: Reach::default(),
-            bucket: "files".into(),
-        };
-        let order = Order {
-            version: VERSION,
-            run: "r".into(),
-            source: at("https://a.example"),
-            target: at("https://b.example"),
-            manifest: Manifest { bucket: "vault".into(), prefix: "replication/".into() },
-            include: vec!["$(POD_NAME)/*".into()],
-            exclude: Vec::new(),
-            smallest: None,
-            largest: None,
-            deletes: None,
-            at_once: 128,
-            bandwidth: None,
-            requests: None,
-        };
+        let order = Order { include: vec!["$(POD_NAME)/*".into()], ..Order::of_tests() };
         WorkerJob {
             name: "replicate-0123",
             namespace: "tripod-system",

@@ -104,10 +104,12 @@ pub async fn finish(
     // Also when an earlier attempt to end it has committed and come no further.
     reader.sweep(manifest.segments()).await?;
     let limits = limits(source, destination, options).await?;
+    let notes = limits.notes(options.history);
     clear_uploads(&Copier::new(source, destination, reader.clone(), options, limits), |_| true).await?;
     let own = format!("{run}-");
     let left = Left::find(&reader).await?.without(|page| page.starts_with(&own));
     left.forget_over(&reader).await?;
+    left.touched.forget_before(&reader, run).await?;
     let tally = view.tally();
     tally.show(counters);
     let gone = Gone::read(&view).await?;
@@ -122,7 +124,7 @@ pub async fn finish(
     remove(&view.objects, run).await?;
     let mut report = counters.report();
     tally.complete(&mut report);
-    report.fuse = fuse;
+    (report.fuse, report.notes) = (fuse, notes);
     Ok(report)
 }
 
