@@ -53,6 +53,33 @@ struct Work {
     done: u32,
 }
 
+impl Work {
+    /// From here on something may land that nobody hears of. Where nothing was known yet, what was found to be copied is known
+    /// by now; and whatever comes on top of it is ours, in order: of versions that nothing tells apart it is the first ones.
+    fn begin(&mut self, steps: &Steps) {
+        if self.record.is_some() {
+            return;
+        }
+        let top = steps.copies.iter().enumerate().rev().find_map(|(s, d)| Some((s, (*d)?)));
+        match top {
+            Some((s, d)) => self.record_copy(&self.source[s].clone(), &self.destination[d].clone()),
+            None => self.is_begun = true,
+        }
+    }
+
+    /// Known to the next attempt.
+    fn record_copy(&mut self, link: &Link, there: &Link) {
+        let newest = Newest { source: link.id.clone(), destination: there.id.clone(), pairs: Vec::new() };
+        self.record = Some(Record {
+            key: self.key.clone(),
+            source: link.seen(),
+            destination: there.seen(),
+            proof: self.proof,
+            newest: Some(newest.into()),
+        });
+    }
+}
+
 impl Appender {
     /// Appends until the destination's chain ends as the source's does, or it can't be done.
     ///
@@ -112,6 +139,9 @@ impl Appender {
         }
         let missing = steps.missing;
         let extra = steps.extra.iter().map(|n| work.destination[*n].id.clone()).collect();
+        if !steps.append.is_empty() {
+            work.begin(&steps);
+        }
         for s in steps.append {
             self.put(work, s, again).await?;
             work.done += 1;
@@ -169,15 +199,7 @@ impl Appender {
             there.id = version.unwrap_or_default().into();
             learn(&mut work.pairs, &link.etag, &there.etag);
         }
-        // Known to the next attempt.
-        let newest = Newest { source: link.id.clone(), destination: there.id.clone(), pairs: Vec::new() };
-        work.record = Some(Record {
-            key: work.key.clone(),
-            source: link.seen(),
-            destination: there.seen(),
-            proof: work.proof,
-            newest: Some(newest.into()),
-        });
+        work.record_copy(&link, &there);
         work.destination.push(there);
         Ok(())
     }

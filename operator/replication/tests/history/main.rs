@@ -74,6 +74,29 @@ async fn versions_and_markers_arrive_in_their_order_and_once() {
     alike(&world, MIRROR, 0);
 }
 
+/// Two versions that nothing tells apart, the answer to the first of them lost, and what lay below deleted meanwhile: the one
+/// that landed is the first, and the second is not taken for there.
+#[tokio::test]
+async fn of_two_alike_the_one_that_landed_unheard_is_the_first() {
+    let world = World::plain().await;
+    let version = world.source.put(BUCKET, "k", b"one".to_vec());
+    world.source.delete(BUCKET, "k");
+    world.source.delete(BUCKET, "k");
+    let (source, mut put, mut marked) = (world.source.clone(), false, false);
+    world.target.faults().decide(move |seen| match seen.operation {
+        Operation::PutObject if !std::mem::replace(&mut put, true) => {
+            source.delete_version(BUCKET, "k", &version.id);
+            Some(Fault::ReplyLost)
+        }
+        Operation::DeleteObject if !std::mem::replace(&mut marked, true) => Some(Fault::ReplyLost),
+        _ => None,
+    });
+    let report = world.run(&all(MIRROR)).await.unwrap();
+    world.target.faults().clear();
+    assert_eq!((report.failed, report.missing, report.deleted), (0, 0, 1), "{:?}", report.troubles);
+    alike(&world, MIRROR, 0);
+}
+
 #[tokio::test]
 async fn what_was_never_replicated_is_left_alone() {
     let world = World::plain().await;
