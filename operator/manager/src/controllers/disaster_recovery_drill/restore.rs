@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tripod_crds::{Centre, DisasterRecoveryDrill};
 use tripod_domain::disaster_recovery_drill::Progress;
 use tripod_domain::manifest::PointManifest;
-use tripod_domain::restore::{Stage, isolate};
+use tripod_domain::isolation::{Stage, isolate};
 use tripod_replication::Progress as Counter;
 use tripod_replication::materialise::materialise;
 use tripod_replication::replica::{self, Replica, Version};

@@ -4,7 +4,7 @@
 use kube::api::{Api, DynamicObject, ListParams};
 use kube::discovery::{Discovery, Scope, verbs};
 use serde_json::{Value, json};
-use tripod_domain::restore;
+use tripod_domain::selection;
 
 use crate::context::Ctx;
 use crate::vault::Document;
@@ -24,7 +24,7 @@ pub(super) async fn objects(ctx: &Ctx, namespace: &str) -> Result<(Vec<Document>
             let wanted = capabilities.scope == Scope::Namespaced
                 && capabilities.supports_operation(verbs::LIST)
                 && capabilities.supports_operation(verbs::CREATE)
-                && !restore::is_derived(&resource.api_version, &resource.kind);
+                && !selection::is_derived(&resource.api_version, &resource.kind);
             if !wanted {
                 continue;
             }
@@ -50,8 +50,8 @@ async fn list(api: &Api<DynamicObject>, version: &str, kind: &str) -> Result<Vec
             let mut value = serde_json::to_value(object).map_err(kube::Error::SerdeError)?;
             value["apiVersion"] = json!(version);
             value["kind"] = json!(kind);
-            if !restore::is_left_out(&value) {
-                objects.push(restore::strip(value));
+            if !selection::is_left_out(&value) {
+                objects.push(selection::strip(value));
             }
         }
         match listed.metadata.continue_ {
