@@ -25,6 +25,7 @@ mod recovery;
 mod replicate;
 mod replication_events;
 mod replication_jobs;
+mod replication_links;
 mod scale;
 mod schema;
 mod stores;

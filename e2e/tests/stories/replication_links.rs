@@ -1,0 +1,124 @@
+//! Two departments replicate over one link that the platform has limited: both together keep to the limit, the one with
+//! little to copy does not wait behind the one with much, and a link without a limit is not slowed.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+use tripod_e2e::installation::Installation;
+use tripod_e2e::kubectl::condition;
+use tripod_e2e::lab::command::wait_for;
+
+use crate::bucket_replication::{Pair, is_in_sync, put};
+use crate::fixture::{CENTRES, system};
+
+const MEBIBYTE: usize = 1 << 20;
+/// Of the department with much to copy, and of the one with little.
+const OBJECTS: [usize; 2] = [30, 6];
+/// Bytes a second, in MiB.
+const LIMIT: usize = 2;
+const NAME: &str = "limited";
+
+#[test]
+fn departments_share_a_limited_link() -> Result<()> {
+    let (archive, ledger) = (system("archive")?, system("ledger")?);
+    let pairs = [Pair::anew(&archive)?, Pair::anew(&ledger)?];
+    let _limit = Limited::link(archive.at, "remote")?;
+    for (pair, objects) in pairs.iter().zip(OBJECTS) {
+        pair.delete(NAME)?;
+        for n in 0..objects {
+            put(&pair.source, &format!("{n:02}"), &noise(n as u64), &[])?;
+        }
+    }
+    let begun = Instant::now();
+    for pair in &pairs {
+        let targets = json!([{"centre": "remote"}, {"centre": "same-city"}]);
+        pair.apply(
+            NAME,
+            &json!({"source": {"centre": "production", "bucket": pair.bucket}, "targets": targets}),
+        )?;
+    }
+    wait_for("the department with little", Duration::from_mins(2), || {
+        arrived(&pairs[1], "remote", OBJECTS[1])
+    })?;
+    let of_the_other = count(&pairs[0], "remote")?;
+    // An equal share would be as much as its own; the rest is what was begun beside it and the time of a look.
+    ensure!(of_the_other < OBJECTS[1] * 3, "the other had {of_the_other} objects there when it was through");
+    wait_for("the link without a limit", Duration::from_secs(20), || {
+        arrived(&pairs[0], "same-city", OBJECTS[0])
+    })?;
+    ensure!(count(&pairs[0], "remote")? < OBJECTS[0], "the limited link was as fast as the other one");
+    wait_for("the department with much", Duration::from_mins(2), || {
+        arrived(&pairs[0], "remote", OBJECTS[0])
+    })?;
+    let least = Duration::from_secs((OBJECTS.iter().sum::<usize>() / LIMIT) as u64);
+    let took = begun.elapsed();
+    ensure!(took * 10 > least * 9, "{took:?} for what takes {least:?} at {LIMIT} MiB a second");
+    for pair in &pairs {
+        pair.until("remote", NAME, is_in_sync)?;
+        pair.is_alike("remote")?;
+        pair.delete(NAME)?;
+    }
+    Ok(())
+}
+
+/// Bytes that are like no others: a store may keep the same ones once.
+fn noise(seed: u64) -> Vec<u8> {
+    let mut state = seed ^ 0x9e37_79b9_7f4a_7c15;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[0]
+    };
+    (0..MEBIBYTE).map(|_| next()).collect()
+}
+
+fn count(pair: &Pair<'_>, centre: &str) -> Result<usize> {
+    let at = pair.at(centre)?;
+    at.store.block_on(async |s3| {
+        let listed = s3.list_objects_v2().bucket(&at.bucket).send().await;
+        Ok(listed.map_or(0, |page| page.contents().len()))
+    })
+}
+
+fn arrived(pair: &Pair<'_>, centre: &str, objects: usize) -> Result<()> {
+    let there = count(pair, centre)?;
+    ensure!(there == objects, "{there} of {objects} objects are at {centre}");
+    Ok(())
+}
+
+/// Takes the limit off again, also when the story fails: others use the link after it.
+struct Limited<'a> {
+    at: &'a Installation,
+    centre: &'static str,
+}
+
+impl<'a> Limited<'a> {
+    fn link(at: &'a Installation, centre: &'static str) -> Result<Self> {
+        let limited = Self { at, centre };
+        limited.set(&json!([{"from": "production", "bandwidth": format!("{LIMIT}Mi")}]))?;
+        let kubectl = at.kubectl(at.server_of(centre))?;
+        kubectl.until("the limit of the link", Duration::from_mins(1), &["centre", centre], |seen| {
+            let valid = condition(seen, "LinksValid");
+            ensure!(valid.is_some_and(|c| c["status"] == "True"), "{}", seen["status"]);
+            Ok(())
+        })?;
+        Ok(limited)
+    }
+
+    fn set(&self, links: &Value) -> Result<()> {
+        ensure!(CENTRES.contains(&self.centre));
+        let patch = json!({"spec": {"links": links}}).to_string();
+        let kubectl = self.at.kubectl(self.at.server_of(self.centre))?;
+        kubectl.run(&["patch", "centre", self.centre, "--type", "merge", "-p", &patch]).map(drop)
+    }
+}
+
+impl Drop for Limited<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.set(&Value::Null) {
+            eprintln!("the link to {} keeps its limit: {error:#}", self.centre);
+        }
+    }
+}
