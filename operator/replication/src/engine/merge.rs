@@ -7,7 +7,7 @@ use super::decide::{Known, Step, decide};
 use super::journal;
 use super::listing::{Cursor, Range};
 use super::manifest::Reader;
-use super::record::{Described, Proof, Record};
+use super::record::{Decoder, Described, Proof, Record};
 use super::tags::Asked;
 use super::touched::{self, Touched};
 use super::{Filter, Side};
@@ -50,7 +50,7 @@ pub(super) enum Merged {
 pub(super) struct Records {
     manifest: Reader,
     segments: VecDeque<Described>,
-    page: std::vec::IntoIter<Record>,
+    page: Option<Decoder>,
     next: Option<Record>,
     last: Option<String>,
     until: Option<String>,
@@ -59,9 +59,8 @@ pub(super) struct Records {
 impl Records {
     /// Those of a range; `segments` are those that have keys of it.
     pub(super) fn open(manifest: Reader, segments: Vec<Described>, range: &Range) -> Self {
-        let page = Vec::new().into_iter();
         let (last, until) = (range.after.clone(), range.until.clone());
-        Self { manifest, segments: segments.into(), page, next: None, last, until }
+        Self { manifest, segments: segments.into(), page: None, next: None, last, until }
     }
 
     pub(super) fn take(&mut self) -> Option<Record> {
@@ -70,7 +69,7 @@ impl Records {
 
     pub(super) async fn peek(&mut self) -> Result<Option<&Record>, StoreError> {
         while self.next.is_none() {
-            self.next = self.page.next();
+            self.next = self.page.as_mut().and_then(Iterator::next).transpose()?;
             if let Some(record) = &self.next {
                 // A segment of before the last checkpoint overlaps with those that were written since.
                 if self.last.as_deref().is_some_and(|last| record.key.as_str() <= last) {
@@ -81,7 +80,7 @@ impl Records {
                 if self.until.as_deref().is_some_and(|until| record.key.as_str() > until) {
                     self.next = None;
                     self.segments.clear();
-                    self.page = Vec::new().into_iter();
+                    self.page = None;
                     break;
                 }
                 self.last = Some(record.key.clone());
@@ -89,7 +88,7 @@ impl Records {
             }
             // Taken off only when it was read: whoever waits for this may stop waiting.
             let Some(described) = self.segments.front() else { break };
-            self.page = self.manifest.records(described).await?.into_iter();
+            self.page = Some(self.manifest.records(described).await?);
             self.segments.pop_front();
         }
         Ok(self.next.as_ref())

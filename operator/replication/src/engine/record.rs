@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use bytes::{Buf as _, Bytes};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -161,22 +162,45 @@ impl Encoder {
     }
 }
 
+/// The records of a segment, read one after the other: all at once they would take many times the room of its bytes.
+pub(super) struct Decoder {
+    described: Described,
+    left: Bytes,
+    /// Of the record before.
+    key: String,
+}
+
 /// Reads a segment.
 ///
 /// # Errors
 /// Where it is not what its name says.
-pub(super) fn decode(described: &Described, bytes: &[u8]) -> Result<Vec<Record>, StoreError> {
-    if hex::encode(Sha256::digest(bytes)) != described.name {
+pub(super) fn decode(described: &Described, bytes: Bytes) -> Result<Decoder, StoreError> {
+    if hex::encode(Sha256::digest(&bytes)) != described.name {
         return Err(malformed(&described.name, &"its content is not what its name says"));
     }
-    let mut records: Vec<Record> = Vec::with_capacity(described.count as usize);
-    let mut left = bytes;
-    while !left.is_empty() {
-        let (kept, rest): (Kept<'_>, _) =
-            postcard::take_from_bytes(left).map_err(|e| malformed(&described.name, &e))?;
-        left = rest;
-        let before = records.last().map_or("", |r| r.key.as_str());
-        let shared = before.get(..kept.shared.into()).unwrap_or_default();
+    Ok(Decoder { described: Arc::clone(described), left: bytes, key: String::new() })
+}
+
+impl Iterator for Decoder {
+    type Item = Result<Record, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left.is_empty() {
+            return None;
+        }
+        let record = self.read().map_err(|error| malformed(&self.described.name, &error));
+        if record.is_err() {
+            self.left.clear();
+        }
+        Some(record)
+    }
+}
+
+impl Decoder {
+    fn read(&mut self) -> postcard::Result<Record> {
+        let (kept, rest): (Kept<'_>, _) = postcard::take_from_bytes(&self.left)?;
+        let read = self.left.len() - rest.len();
+        let shared = self.key.get(..kept.shared.into()).unwrap_or_default();
         let mut key = String::with_capacity(shared.len() + kept.rest.len());
         key.push_str(shared);
         key.push_str(kept.rest);
@@ -191,9 +215,11 @@ pub(super) fn decode(described: &Described, bytes: &[u8]) -> Result<Vec<Record>,
             KeptProof::LeftOut => (Proof::LeftOut, None),
             KeptProof::Chain(proof, newest) => (proof, Some(newest)),
         };
-        records.push(Record { key, source: kept.source, destination, proof, newest });
+        let record = Record { key, source: kept.source, destination, proof, newest };
+        self.key.clone_from(&record.key);
+        self.left.advance(read);
+        Ok(record)
     }
-    Ok(records)
 }
 
 /// Bytes that two keys begin with alike, whole characters only.
@@ -236,11 +262,13 @@ mod tests {
             encoder.add(record).unwrap();
         }
         let segment = encoder.finish().unwrap();
-        assert_eq!(decode(&segment.described, &segment.bytes).unwrap(), records);
+        let bytes = Bytes::from(segment.bytes);
+        let read: Result<Vec<_>, _> = decode(&segment.described, bytes.clone()).unwrap().collect();
+        assert_eq!(read.unwrap(), records);
         assert_eq!((segment.described.first.as_str(), segment.described.last.as_str()), ("a", "b"));
-        let mut damaged = segment.bytes.clone();
+        let mut damaged = bytes.to_vec();
         damaged[3] ^= 1;
-        assert!(decode(&segment.described, &damaged).is_err());
+        assert!(decode(&segment.described, damaged.into()).is_err());
         assert!(encoder.finish().is_none());
     }
 }

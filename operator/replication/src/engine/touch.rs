@@ -284,6 +284,7 @@ async fn records(manifest: &Manifest, keys: &[String]) -> Result<HashMap<String,
         }
         let mine = &keys[from..until];
         for record in reader.records(segment).await? {
+            let record = record?;
             if mine.binary_search_by(|key| key.as_str().cmp(&record.key)).is_ok() {
                 // Where segments overlap, the first is the younger one.
                 found.entry(record.key.clone()).or_insert(record);

@@ -73,7 +73,7 @@ impl Touched {
 fn read(name: &str, bytes: &Bytes) -> Result<Vec<Record>, StoreError> {
     let name = name.rsplit_once('-').map_or(name, |(_, digest)| digest).to_owned();
     let described = Description { name, first: String::new(), last: String::new(), count: 0 };
-    decode(&described.into(), bytes)
+    decode(&described.into(), bytes.clone())?.collect()
 }
 
 /// What is on record of a key: the note, where the source still has what it is about; else what the manifest says.

@@ -228,8 +228,11 @@ pub(super) async fn clip(
             continue;
         }
         let mut encoder = Encoder::default();
-        for record in reader.records(&segment).await?.iter().filter(|record| lies_in(&record.key, range)) {
-            encoder.add(record)?;
+        for record in reader.records(&segment).await? {
+            let record = record?;
+            if lies_in(&record.key, range) {
+                encoder.add(&record)?;
+            }
         }
         if let Some(segment) = encoder.finish() {
             clipped.push(manifest.lock().await.keep(segment).await?);

@@ -97,8 +97,10 @@ async fn on_record_middle(
                 && rest.until.as_deref().is_none_or(|until| key < until)
         };
         let records = work.copier.manifest.records(&segment).await?;
-        let inside: Vec<_> = records.into_iter().filter(|record| is_inside(&record.key)).collect();
-        return Ok(inside.get(inside.len() / 2).map(|record| record.key.clone()));
+        let keys: Vec<String> =
+            records.map(|record| record.map(|record| record.key)).collect::<Result<_, _>>()?;
+        let inside: Vec<_> = keys.into_iter().filter(|key| is_inside(key)).collect();
+        return Ok(inside.get(inside.len() / 2).cloned());
     }
     Ok(None)
 }
