@@ -103,6 +103,9 @@ paxos propose interval = 0.05
 paxos min wait = 0.01
 mon allow pool size one = true
 mon max pg per osd = 1000
+# It keeps next to nothing: that a disk is nearly full, in percent, is no reason not to start.
+mon data avail warn = 1
+mon data avail crit = 0
 osd data = {folder}/osd
 osd objectstore = memstore
 memstore device bytes = 1073741824
