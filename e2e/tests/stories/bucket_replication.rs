@@ -402,7 +402,7 @@ pub fn contents(at: &Place) -> Result<Contents> {
     })
 }
 
-async fn keys(s3: &Client, bucket: &str) -> Result<Vec<String>> {
+pub async fn keys(s3: &Client, bucket: &str) -> Result<Vec<String>> {
     let mut pages = s3.list_objects_v2().bucket(bucket).into_paginator().send();
     let mut keys = Vec::new();
     while let Some(page) = pages.next().await {

@@ -271,4 +271,20 @@ mod tests {
         assert!(decode(&segment.described, damaged.into()).is_err());
         assert!(encoder.finish().is_none());
     }
+
+    #[test]
+    fn what_breaks_off_is_an_error_and_then_nothing() {
+        let mut encoder = Encoder::default();
+        for key in ["a", "b"] {
+            encoder.add(&record(key, "e")).unwrap();
+        }
+        let whole = encoder.finish().unwrap();
+        let cut = Bytes::from(whole.bytes[..whole.bytes.len() - 1].to_vec());
+        let name = hex::encode(Sha256::digest(&cut));
+        let described = Description { name, first: "a".into(), last: "b".into(), count: 2 };
+        let mut records = decode(&described.into(), cut).unwrap();
+        assert_eq!(records.next().unwrap().unwrap(), record("a", "e"));
+        assert!(records.next().unwrap().is_err());
+        assert!(records.next().is_none());
+    }
 }

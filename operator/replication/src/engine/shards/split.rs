@@ -96,10 +96,13 @@ async fn on_record_middle(
             rest.after.as_deref().is_none_or(|after| key > after)
                 && rest.until.as_deref().is_none_or(|until| key < until)
         };
-        let records = work.copier.manifest.records(&segment).await?;
-        let keys: Vec<String> =
-            records.map(|record| record.map(|record| record.key)).collect::<Result<_, _>>()?;
-        let inside: Vec<_> = keys.into_iter().filter(|key| is_inside(key)).collect();
+        let mut inside = Vec::new();
+        for record in work.copier.manifest.records(&segment).await? {
+            let key = record?.key;
+            if is_inside(&key) {
+                inside.push(key);
+            }
+        }
         return Ok(inside.get(inside.len() / 2).cloned());
     }
     Ok(None)
