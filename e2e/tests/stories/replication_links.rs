@@ -12,9 +12,11 @@ use tripod_e2e::lab::command::wait_for;
 use crate::bucket_replication::{Pair, is_in_sync, keys, put};
 use crate::fixture::system;
 
-const MEBIBYTE: usize = 1 << 20;
+/// Bytes of an object: so few that those on the way at once are a small part of what is copied, and objects that have
+/// arrived tell how much has.
+const SIZE: usize = 32 << 10;
 /// Of the department with much to copy, and of the one with little.
-const OBJECTS: [usize; 2] = [30, 6];
+const OBJECTS: [usize; 2] = [960, 192];
 /// Bytes a second, in MiB.
 const LIMIT: usize = 2;
 const NAME: &str = "limited";
@@ -27,26 +29,27 @@ fn departments_share_a_limited_link() -> Result<()> {
     for (pair, objects) in pairs.iter().zip(OBJECTS) {
         pair.delete(NAME)?;
         for n in 0..objects {
-            put(&pair.source, &format!("{n:02}"), &noise(n as u64), &[])?;
+            put(&pair.source, &format!("{n:03}"), &noise(n as u64), &[])?;
         }
     }
     let begun = Instant::now();
-    for pair in &pairs {
-        let targets = json!([{"centre": "remote"}, {"centre": "same-city"}]);
-        pair.apply(
-            NAME,
-            &json!({"source": {"centre": "production", "bucket": pair.bucket}, "targets": targets}),
-        )?;
-    }
+    pairs[0].apply(NAME, &replication(&pairs[0]))?;
+    // Not before the other is on its way: who comes first would else be left to chance.
+    wait_for("the department with much, on its way", Duration::from_mins(1), || {
+        let there = count(&pairs[0], "remote")?;
+        ensure!(there > 0, "nothing is at remote");
+        Ok(())
+    })?;
+    let ahead = count(&pairs[0], "remote")?;
+    pairs[1].apply(NAME, &replication(&pairs[1]))?;
     wait_for("the department with little", Duration::from_mins(2), || {
         arrived(&pairs[1], "remote", OBJECTS[1])
     })?;
-    let of_the_other = count(&pairs[0], "remote")?;
-    // An equal share would be as much as its own; the rest is what was begun beside it and the time of a look. With none
-    // there, it would have waited for its turn, and nothing would have been shared.
+    let all = count(&pairs[0], "remote")?;
+    // Had the one waited for the other, all would be there; had the other waited, nothing would have been added.
     ensure!(
-        (1..OBJECTS[1] * 3).contains(&of_the_other),
-        "the other had {of_the_other} objects there when it was through"
+        (ahead + 1..OBJECTS[0]).contains(&all),
+        "the other had {all} objects there when it was through, and {ahead} when it began"
     );
     wait_for("the link without a limit", Duration::from_secs(20), || {
         arrived(&pairs[0], "same-city", OBJECTS[0])
@@ -55,7 +58,7 @@ fn departments_share_a_limited_link() -> Result<()> {
     wait_for("the department with much", Duration::from_mins(2), || {
         arrived(&pairs[0], "remote", OBJECTS[0])
     })?;
-    let least = Duration::from_secs((OBJECTS.iter().sum::<usize>() / LIMIT) as u64);
+    let least = Duration::from_secs((OBJECTS.iter().sum::<usize>() * SIZE / (LIMIT << 20)) as u64);
     let took = begun.elapsed();
     ensure!(took * 10 > least * 9, "{took:?} for what takes {least:?} at {LIMIT} MiB a second");
     for pair in &pairs {
@@ -66,9 +69,14 @@ fn departments_share_a_limited_link() -> Result<()> {
     Ok(())
 }
 
+fn replication(of: &Pair<'_>) -> Value {
+    let targets = json!([{"centre": "remote"}, {"centre": "same-city"}]);
+    json!({"source": {"centre": "production", "bucket": of.bucket}, "targets": targets})
+}
+
 /// Bytes that are like no others: a store may keep the same ones once.
 fn noise(seed: u64) -> Vec<u8> {
-    let mut bytes = vec![0; MEBIBYTE];
+    let mut bytes = vec![0; SIZE];
     fastrand::Rng::with_seed(seed).fill(&mut bytes);
     bytes
 }
