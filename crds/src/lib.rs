@@ -14,6 +14,7 @@ pub mod quantities;
 pub mod recovery_point;
 pub mod request_class;
 pub mod resource_request;
+pub mod restore;
 pub mod supervision_policy;
 pub mod utilisation_report;
 
@@ -29,6 +30,7 @@ pub use disaster_recovery_drill::{
 pub use recovery_point::{RecoveryPoint, RecoveryPointSpec, RecoveryPointStatus};
 pub use request_class::{RequestClass, RequestClassSpec};
 pub use resource_request::{ResourceRequest, ResourceRequestSpec, ResourceRequestStatus};
+pub use restore::{Restore, RestoreSpec, RestoreStatus};
 pub use supervision_policy::{SupervisionPolicy, SupervisionPolicySpec, SupervisionPolicyStatus};
 pub use utilisation_report::{UtilisationReport, UtilisationReportSpec, UtilisationReportStatus};
 
@@ -55,6 +57,7 @@ pub fn all() -> Vec<CustomResourceDefinition> {
         BackupPolicy::crd(),
         RecoveryPoint::crd(),
         BucketReplication::crd(),
+        Restore::crd(),
         DisasterRecoveryDrill::crd(),
     ]
 }

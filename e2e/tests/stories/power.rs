@@ -29,6 +29,9 @@ fn the_operator_has_the_least_power() -> Result<()> {
         (vec!["impersonate", "groups"], false),
         (vec!["impersonate", "serviceaccounts/default", "-n", &namespace], false),
         (vec!["impersonate", "serviceaccounts/tripod-backup", "-n", &namespace], true),
+        (vec!["impersonate", "serviceaccounts/tripod-restorer-live", "-n", &namespace], true),
+        (vec!["bind", "clusterroles/tripod-restorer-live"], true),
+        (vec!["create", "restores.tripod.cloud", "-n", &namespace], false),
         (vec!["create", "pods/exec", "-n", &namespace], false),
         (vec!["create", "clusterrolebindings"], false),
         (vec!["create", "clusterroles"], false),
@@ -54,6 +57,12 @@ fn the_operator_has_the_least_power() -> Result<()> {
     ] {
         ensure!(!may(&kubectl, &mover, &what)?, "the mover may {what:?}");
     }
+    // Between restores the restorer has nothing.
+    let restorer = [format!("--as=system:serviceaccount:{namespace}:tripod-restorer-live")];
+    let restorer: Vec<&str> = restorer.iter().map(String::as_str).collect();
+    for what in [vec!["create", "configmaps", "-n", &namespace], vec!["get", "secrets", "-n", &namespace]] {
+        ensure!(!may(&kubectl, &restorer, &what)?, "the restorer may {what:?}");
+    }
     // Those who make large replications have the two stores, and nothing of the cluster.
     let replicator = ["--as=system:serviceaccount:tripod-system:tripod-replicator"];
     for what in [
@@ -65,6 +74,41 @@ fn the_operator_has_the_least_power() -> Result<()> {
     ] {
         ensure!(!may(&kubectl, &replicator, &what)?, "the replicator may {what:?}");
     }
+    Ok(())
+}
+
+/// What a restore may write is what admission asks its requester about, kind by kind: neither is longer than the other.
+#[test]
+fn a_restore_writes_what_its_requester_is_asked_about() -> Result<()> {
+    let kubectl = installation()?.kubectl("production")?;
+    let role = kubectl.get(&["clusterrole/tripod-restorer-live"])?;
+    let policy = kubectl.get(&["validatingadmissionpolicy/tripod-restores"])?;
+    let mut may_write = Vec::new();
+    for rule in role["rules"].as_array().context("no rules")? {
+        let texts = |field: &str| {
+            let list = rule[field].as_array().cloned().unwrap_or_default();
+            list.into_iter().filter_map(|v| v.as_str().map(str::to_owned)).collect::<Vec<_>>()
+        };
+        let verbs = texts("verbs");
+        ensure!(
+            verbs.iter().all(|verb| ["get", "list", "create", "update"].contains(&verb.as_str())),
+            "the restorer may {verbs:?}"
+        );
+        for group in texts("apiGroups") {
+            may_write.extend(texts("resources").into_iter().map(|kind| {
+                format!("authorizer.group('{group}').resource('{kind}').namespace(request.namespace).check(variables.verb).allowed()")
+            }));
+        }
+    }
+    let mut asked: Vec<String> = policy["spec"]["validations"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|v| v["expression"].as_str().map(str::to_owned))
+        .collect();
+    asked.sort();
+    may_write.sort();
+    ensure!(!asked.is_empty() && asked == may_write, "asked about {asked:#?}\nmay write {may_write:#?}");
     Ok(())
 }
 
@@ -80,6 +124,11 @@ fn members_have_their_department_and_no_other() -> Result<()> {
         (&admin, vec!["create", "backuppolicies.tripod.cloud", "-n", &home], true),
         (&admin, vec!["create", "disasterrecoverydrills.tripod.cloud", "-n", &home], true),
         (&admin, vec!["create", "bucketreplications.tripod.cloud", "-n", &home], true),
+        (&admin, vec!["create", "restores.tripod.cloud", "-n", &home], true),
+        (&admin, vec!["patch", "restores.tripod.cloud", "--subresource=status", "-n", &home], false),
+        (&admin, vec!["create", "restores.tripod.cloud", "-n", &next], false),
+        (&viewer, vec!["create", "restores.tripod.cloud", "-n", &home], false),
+        (&viewer, vec!["get", "restores.tripod.cloud", "-n", &home], true),
         (
             &admin,
             vec!["patch", "bucketreplications.tripod.cloud", "--subresource=status", "-n", &home],

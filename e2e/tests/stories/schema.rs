@@ -192,6 +192,45 @@ fn refused(kubectl: &Kubectl, cases: &[(Value, &str)]) -> Result<()> {
 }
 
 #[test]
+fn a_restore_that_is_wrong_in_itself_is_refused() -> Result<()> {
+    system("health")?;
+    let restore = |change: fn(&mut Value)| {
+        let mut spec = json!({"recoveryPoint": "p"});
+        change(&mut spec);
+        object("Restore", "x", &spec)
+    };
+    let patch = |operation: Value| {
+        let spec =
+            json!({"recoveryPoint": "p", "patches": [{"kind": "configmaps", "operations": [operation]}]});
+        object("Restore", "x", &spec)
+    };
+    let cases = [
+        (restore(|s| s["recoveryPoint"] = json!("")), "spec.recoveryPoint"),
+        (restore(|s| s["existing"] = json!("Overwrite")), "spec.existing"),
+        (restore(|s| s["system"] = json!("a/b")), "spec.system"),
+        (restore(|s| s["storeUrl"] = json!("http://attacker")), "storeUrl"),
+        (restore(|s| s["include"] = json!({"kinds": ["Deployment"]})), "spec.include.kinds"),
+        (restore(|s| s["include"] = json!({"buckets": ["../other"]})), "spec.include.buckets"),
+        (restore(|s| s["deadlineSeconds"] = json!(1)), "spec.deadlineSeconds"),
+        (
+            restore(|s| s["storageClasses"] = json!([{"from": "a", "to": "b"}, {"from": "a", "to": "c"}])),
+            "Duplicate value",
+        ),
+        (restore(|s| s["patches"] = json!([{"kind": "configmaps", "operations": []}])), "operations"),
+        (patch(json!({"op": "increment", "path": "/a", "value": 1})), "op"),
+        (patch(json!({"op": "add", "path": "a", "value": 1})), "path"),
+        (patch(json!({"op": "add", "path": "/a"})), "value: is missing"),
+        (patch(json!({"op": "remove", "path": "/a", "value": 1})), "has neither"),
+        (patch(json!({"op": "move", "path": "/a"})), "from: for"),
+        (object("Restore", &"n".repeat(41), &json!({"recoveryPoint": "p"})), "at most 40 characters"),
+    ];
+    refused(&installation()?.kubectl("production")?, &cases)?;
+    let whole = patch(json!({"op": "add", "path": "/data", "value": {"a": ["b", 1, true, null]}}));
+    let words = ["create", "--dry-run=server", "--validate=strict", "-f", "-"];
+    installation()?.kubectl("production")?.with_input(&words, &whole.to_string()).map(drop)
+}
+
+#[test]
 fn what_was_decided_is_never_changed() -> Result<()> {
     let system = system("health")?;
     let kubectl = system.production()?;

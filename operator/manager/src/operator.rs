@@ -295,7 +295,7 @@ async fn run_controllers(ctx: Arc<Ctx>, feeds: Feeds) {
         Box::pin(windows::watch(ctx.clone(), feeds.windows)),
         Box::pin(sampler),
     ]);
-    let all: [BoxFuture<'static, ()>; 9] = [
+    let all: [BoxFuture<'static, ()>; 10] = [
         Box::pin(tenancy),
         Box::pin(controllers::cloud::run(ctx.clone(), clouds, ctx.clouds.clone())),
         Box::pin(controllers::supervision_policy::run(ctx.clone(), policies, ctx.supervision.clone())),
@@ -304,6 +304,7 @@ async fn run_controllers(ctx: Arc<Ctx>, feeds: Feeds) {
         Box::pin(controllers::recovery_point::run(ctx.clone())),
         Box::pin(controllers::pull::run(ctx.clone())),
         Box::pin(controllers::bucket_replication::run(ctx.clone())),
+        Box::pin(controllers::restore::run(ctx.clone())),
         Box::pin(controllers::disaster_recovery_drill::run(ctx)),
     ];
     tokio::select! {

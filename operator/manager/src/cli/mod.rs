@@ -4,6 +4,7 @@ mod approve;
 mod department;
 mod explain;
 mod requests;
+mod restore;
 mod scorecard;
 mod table;
 
@@ -23,7 +24,7 @@ use tripod_domain::explain::Line;
 const EXIT_CODES: &str = "Exit codes: 0 fine, 1 refused or failed, 2 wrong usage.";
 
 // The command that kubectl starts under the name `kubectl-tripod`.
-/// Tripod (鼎) for people: what departments ask for and have, and the verdicts on it.
+/// Tripod (鼎) for people: what departments ask for and have, the verdicts on it, and their data back.
 #[derive(Parser)]
 #[command(name = "kubectl-tripod", bin_name = "kubectl tripod", version, propagate_version = true)]
 #[command(after_help = EXIT_CODES)]
@@ -50,6 +51,9 @@ pub enum People {
     /// Explain why a ResourceRequest stands where it stands, and who has to do what next.
     #[command(after_help = EXIT_CODES)]
     Explain(explain::Arguments),
+    /// Restore a recovery point into a namespace, or show what that would change.
+    #[command(after_help = EXIT_CODES)]
+    Restore(restore::Arguments),
     /// Write a department's month on a page: what it had, what it used, and where its systems stand.
     #[command(after_help = EXIT_CODES)]
     Scorecard(scorecard::Arguments),
@@ -162,6 +166,7 @@ pub async fn run(command: People) -> ExitCode {
         People::Requests(arguments) => requests::run(arguments).await,
         People::Department(arguments) => department::run(arguments).await,
         People::Explain(arguments) => explain::run(arguments).await,
+        People::Restore(arguments) => restore::run(arguments).await,
         People::Scorecard(arguments) => scorecard::run(arguments).await,
     };
     match done {
@@ -241,6 +246,7 @@ mod tests {
             "kubectl-tripod requests --namespace dept-health",
             "kubectl-tripod department health -o json --lang zh",
             "kubectl-tripod scorecard health --month 2026-10 -o html --lang zh",
+            "kubectl-tripod restore p -n a --existing update --dry-run --volumes none --map-registry a=b -l app=web",
             "kubectl-tripod explain registration -n dept-health --lang en --as zhang@health --as-group g",
         ] {
             assert_eq!(read(line), Ok(()), "{line}");
@@ -252,6 +258,9 @@ mod tests {
             "kubectl-tripod approve a --expires-in 0s",
             "kubectl-tripod approve a --hash 0123",
             "kubectl-tripod requests -A -n dept-health",
+            "kubectl-tripod restore",
+            "kubectl-tripod restore p --existing replace",
+            "kubectl-tripod restore p --map-registry a",
             "kubectl-tripod explain a --lang fr",
             "kubectl-tripod explain a --as-group g",
         ] {

@@ -10,7 +10,9 @@ pub mod mover_job;
 pub mod pull;
 pub mod recovery_point;
 pub mod resource_request;
+pub mod restore;
 pub mod supervision_policy;
+pub mod workloads;
 
 use std::collections::HashMap;
 use std::fmt::Debug;

@@ -7,8 +7,9 @@
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, PostParams};
-use tripod_crds::RecoveryPoint;
 use tripod_crds::recovery_point::PointPhase;
+use tripod_crds::{RecoveryPoint, Restore};
+use tripod_domain::restore;
 
 use super::{AUDIENCE, Gatekeeper, Refusal};
 use crate::stores::Stores;
@@ -33,7 +34,7 @@ pub struct KubeGatekeeper {
 }
 
 impl KubeGatekeeper {
-    /// For the operator of `centre`. Its account may create `TokenReview`s and get `RecoveryPoint`s and `Namespace`s.
+    /// For the operator of `centre`. Its account may create `TokenReview`s and get `RecoveryPoint`s, `Restore`s and `Namespace`s.
     #[must_use]
     pub fn new(client: kube::Client, centre: String, stores: Stores) -> Self {
         Self { client, centre, stores }
@@ -47,6 +48,23 @@ impl KubeGatekeeper {
         let reviews: Api<TokenReview> = Api::all(self.client.clone());
         let reviewed = reviews.create(&PostParams::default(), &review).await.map_err(unavailable)?;
         caller_of(&reviewed)
+    }
+
+    /// The volume's part of the point that is restored.
+    async fn part(&self, restored: &Restored, claim: &str) -> Result<(SystemVault, Part), Refusal> {
+        let Restored { centre, system, point } = restored;
+        let vault = self.vault(centre, system).await?;
+        let key = layout::volume_part(system, point, claim);
+        let known = vault.store.head(&vault.bucket, &key).await.map_err(store_failed)?;
+        if known.is_none() {
+            return Err(Refusal::Forbidden(format!("the recovery point {point} has no volume {claim}")));
+        }
+        let json = vault.store.get(&vault.bucket, &key).await.map_err(store_failed)?;
+        let part = serde_json::from_slice(&json).map_err(|error| {
+            tracing::error!(key, %error, "a part is unreadable");
+            Refusal::Unavailable("the recovery point's part is unreadable".to_owned())
+        })?;
+        Ok((vault, part))
     }
 
     async fn vault(&self, centre: &str, system: &str) -> Result<SystemVault, Refusal> {
@@ -72,19 +90,19 @@ impl Gatekeeper for KubeGatekeeper {
         let namespace = self.caller(token).await?;
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         let found = namespaces.get_opt(&namespace).await.map_err(unavailable)?;
-        let Restored { centre, system, point } = restores(found.as_ref())?;
-        let vault = self.vault(&centre, &system).await?;
-        let key = layout::volume_part(&system, &point, claim);
-        let known = vault.store.head(&vault.bucket, &key).await.map_err(store_failed)?;
-        if known.is_none() {
-            return Err(Refusal::Forbidden(format!("the recovery point {point} has no volume {claim}")));
-        }
-        let json = vault.store.get(&vault.bucket, &key).await.map_err(store_failed)?;
-        let part = serde_json::from_slice(&json).map_err(|error| {
-            tracing::error!(key, %error, "a part is unreadable");
-            Refusal::Unavailable("the recovery point's part is unreadable".to_owned())
-        })?;
-        Ok((vault, part))
+        self.part(&restores(found.as_ref())?, claim).await
+    }
+
+    async fn may_fill(
+        &self,
+        token: &str,
+        restore: &str,
+        claim: &str,
+    ) -> Result<(SystemVault, Part), Refusal> {
+        let namespace = self.caller(token).await?;
+        let restores: Api<Restore> = Api::namespaced(self.client.clone(), &namespace);
+        let found = restores.get_opt(restore).await.map_err(unavailable)?;
+        self.part(&fills(found.as_ref(), claim)?, claim).await
     }
 }
 
@@ -150,6 +168,23 @@ fn restores(namespace: Option<&Namespace>) -> Result<Restored, Refusal> {
     match (labelled, annotation(RESTORE_CENTRE), annotation(RESTORE_SYSTEM), annotation(RESTORE_POINT)) {
         (true, Some(centre), Some(system), Some(point)) => Ok(Restored { centre, system, point }),
         _ => Err(Refusal::Forbidden("this namespace is not there to restore into".to_owned())),
+    }
+}
+
+/// Whether a restore has a claim filled now, and with what. Its status is the operator's word: a department can't write it.
+fn fills(restore: Option<&Restore>, claim: &str) -> Result<Restored, Refusal> {
+    let Some(restore) = restore else {
+        return Err(Refusal::Forbidden("there is no such restore".to_owned()));
+    };
+    if !restore::is_filling(restore, claim) {
+        return Err(Refusal::NotNow("the restore does not fill this volume now".to_owned()));
+    }
+    let status = restore.status.as_ref();
+    match (status.and_then(|s| s.centre.clone()), status.and_then(|s| s.system.clone())) {
+        (Some(centre), Some(system)) => {
+            Ok(Restored { centre, system, point: restore.spec.recovery_point.clone() })
+        }
+        _ => Err(Refusal::NotNow("the restore has not begun".to_owned())),
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::pipe::{Incoming, Outgoing};
 use super::{DIGEST_HEADER, FILES_HEADER, Gatekeeper, Refusal};
-use crate::vault::{Part, VaultError, layout};
+use crate::vault::{Part, SystemVault, VaultError, layout};
 
 /// Streams at a time: each holds a few packs of 16 MiB and more in memory.
 const STREAMS: usize = 4;
@@ -31,6 +31,7 @@ pub(super) fn router(gatekeeper: Arc<dyn Gatekeeper>) -> Router {
         .route("/healthz", get(|| async { "ok" }))
         .route("/v1/points/{point}/volumes/{claim}", get(ask).put(push))
         .route("/v1/restore/volumes/{claim}", get(pull))
+        .route("/v1/restores/{restore}/volumes/{claim}", get(fill))
         .with_state(gateway)
 }
 
@@ -149,6 +150,21 @@ async fn pull(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let (vault, part) = gateway.gatekeeper.may_pull(token(&headers)?, name(&claim)?).await?;
+    send(&gateway, vault, part, claim)
+}
+
+async fn fill(
+    State(gateway): State<Gateway>,
+    Path((restore, claim)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let (restore, claim) = (name(&restore)?, name(&claim)?.to_owned());
+    let (vault, part) = gateway.gatekeeper.may_fill(token(&headers)?, restore, &claim).await?;
+    send(&gateway, vault, part, claim)
+}
+
+/// Streams a volume out.
+fn send(gateway: &Gateway, vault: SystemVault, part: Part, claim: String) -> Result<Response, Failure> {
     let (writer, breaker, body) = Outgoing::new(gateway.stream()?);
     let headers = [(DIGEST_HEADER, part.digest.clone()), (FILES_HEADER, part.files.to_string())];
     tokio::spawn(async move {

@@ -2,7 +2,8 @@
 //!
 //! - `GET  /v1/points/{point}/volumes/{claim}` may this mover push? 204, or why not.
 //! - `PUT  /v1/points/{point}/volumes/{claim}` a stream in; answers with the [`Part`](crate::vault::Part) it became.
-//! - `GET  /v1/restore/volumes/{claim}` a stream out, its digest and count of files in headers.
+//! - `GET  /v1/restore/volumes/{claim}` a stream out, its digest and count of files in headers: for a drill's namespace.
+//! - `GET  /v1/restores/{restore}/volumes/{claim}` the same for a restore.
 //! - `GET  /healthz`
 //!
 //! Promises: whose system it is follows from the caller's token, never from the request; at most four streams at a
@@ -36,6 +37,10 @@ pub trait Gatekeeper: Send + Sync + 'static {
 
     /// May the holder of this token have this claim, and from where?
     async fn may_pull(&self, token: &str, claim: &str) -> Result<(SystemVault, Part), Refusal>;
+
+    /// May the holder of this token have this claim for this restore, and from where?
+    async fn may_fill(&self, token: &str, restore: &str, claim: &str)
+    -> Result<(SystemVault, Part), Refusal>;
 }
 
 /// Why not. The message is for whoever runs the mover.

@@ -72,6 +72,9 @@ pub(crate) struct PullArgs {
     /// was killed.
     #[arg(long)]
     pub(crate) replace: bool,
+    /// The Restore that this is for. Without it, the namespace itself is a drill's.
+    #[arg(long)]
+    pub(crate) restore: Option<String>,
 }
 
 /// Why a run ended without its work being done.

@@ -36,7 +36,12 @@ pub(super) struct Report {
 /// owns it may empty it.
 pub(super) async fn run(args: &PullArgs) -> Result<Report, MoverError> {
     let client = connect::client(&args.common)?;
-    let url = connect::url(&args.common, &format!("restore/volumes/{}", args.common.claim));
+    let claim = &args.common.claim;
+    let path = match &args.restore {
+        Some(restore) => format!("restores/{restore}/volumes/{claim}"),
+        None => format!("restore/volumes/{claim}"),
+    };
+    let url = connect::url(&args.common, &path);
     if args.replace {
         disk::empty(&args.common.path)?;
     }

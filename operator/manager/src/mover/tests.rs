@@ -35,6 +35,15 @@ impl Gatekeeper for Known {
         let json = vault.store.get(&vault.bucket, &key).await.unwrap();
         Ok((vault, serde_json::from_slice(&json).unwrap()))
     }
+
+    async fn may_fill(
+        &self,
+        token: &str,
+        _restore: &str,
+        claim: &str,
+    ) -> Result<(SystemVault, Part), Refusal> {
+        self.may_pull(token, claim).await
+    }
 }
 
 struct Lab {
@@ -173,11 +182,14 @@ async fn a_volume_goes_in_and_comes_out_and_restic_reads_it() {
     assert_eq!(report.part.files, 487);
     assert_eq!(report.oddities.changed_while_read, 0);
 
-    let pulled = pull::run(&PullArgs { common: lab.common(to.path()), replace: false }).await.unwrap();
+    let pulled =
+        pull::run(&PullArgs { common: lab.common(to.path()), replace: false, restore: None }).await.unwrap();
     assert!(pulled.matches);
     assert_eq!(pulled.digest, on_disk.digest);
     same_metadata(from.path(), to.path());
-    let full = pull::run(&PullArgs { common: lab.common(to.path()), replace: false }).await.unwrap_err();
+    let full = pull::run(&PullArgs { common: lab.common(to.path()), replace: false, restore: None })
+        .await
+        .unwrap_err();
     assert!(full.to_string().contains("not empty"), "{full}");
 
     let snapshots = lab.restic(&["snapshots"]);
@@ -295,7 +307,9 @@ async fn a_mover_that_dies_and_a_vault_that_fails_are_both_noticed() {
             lab.vault.store.delete(&lab.vault.bucket, &pack.key).await.unwrap();
         }
     }
-    assert!(pull::run(&PullArgs { common: lab.common(to.path()), replace: false }).await.is_err());
+    assert!(
+        pull::run(&PullArgs { common: lab.common(to.path()), replace: false, restore: None }).await.is_err()
+    );
 }
 
 /// Not a proof but a measurement: `TRIPOD_TEST_PUSH_MIB` of noise in one file, and the most memory that mover and

@@ -43,6 +43,12 @@ struct Asked {
     code: u16,
 }
 
+/// How something ended: `success` or `failure`.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Ended {
+    result: &'static str,
+}
+
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct By {
     method: &'static str,
@@ -148,6 +154,7 @@ pub struct Metrics {
     asked: Family<Asked, Counter>,
     answers: Histograms<By>,
     pub drills: Drills,
+    restores: Family<Ended, Counter>,
 }
 
 /// From milliseconds to a minute.
@@ -187,6 +194,7 @@ impl Default for Metrics {
             asked: Family::default(),
             answers: Family::new_with_constructor(quick),
             drills: Drills::default(),
+            restores: Family::default(),
         };
         metrics.registry = metrics.registered();
         metrics
@@ -208,6 +216,8 @@ impl Metrics {
         registry.register_with_unit("recovery_point_objective", help, seconds(), self.objective.clone());
         let help = "Bytes copied into or verified in a vault";
         registry.register_with_unit("vault_moved", help, Unit::Bytes, self.moved.clone());
+        let help = "Restores that have ended";
+        registry.register("restores", help, self.restores.clone());
         self.replications.register(&mut registry);
         let help = "1 where the last probe of a centre's store succeeded, 0 where it did not";
         registry.register("store_probe_success", help, self.probed.clone());
@@ -275,6 +285,12 @@ impl Metrics {
         if known.0 <= ended {
             *known = (ended, passed);
         }
+    }
+
+    /// A restore has ended.
+    pub fn restored(&self, succeeded: bool) {
+        let result = if succeeded { "success" } else { "failure" };
+        self.restores.get_or_create(&Ended { result }).inc();
     }
 
     /// A store was probed.

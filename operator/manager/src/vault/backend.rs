@@ -4,7 +4,7 @@
 //! Two promises beyond storage: a `config` is never written over another, and a sealed backend writes no snapshot
 //! before its seal allows it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use rustic_core::{
@@ -23,6 +23,35 @@ pub(super) struct StoreBackend {
     pub(super) prefix: String,
     pub(super) runtime: Handle,
     pub(super) seal: Option<Arc<Seal>>,
+    pub(super) ahead: Ahead,
+}
+
+/// The piece of a pack that was read last. What is read of a repository lies in packs in the order in which it was
+/// archived: small pieces one after the other are one request.
+#[derive(Default)]
+pub(super) struct Ahead(Mutex<Option<Window>>);
+
+struct Window {
+    pack: Id,
+    offset: u32,
+    bytes: Bytes,
+}
+
+/// So much of a pack is read at once, in bytes.
+const WINDOW: u32 = 4 << 20;
+
+impl Ahead {
+    fn has(&self, pack: &Id, offset: u32, length: u32) -> Option<Bytes> {
+        let window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let window = window.as_ref().filter(|window| window.pack == *pack)?;
+        let start = usize::try_from(offset.checked_sub(window.offset)?).ok()?;
+        let end = start.checked_add(usize::try_from(length).ok()?)?;
+        (end <= window.bytes.len()).then(|| window.bytes.slice(start..end))
+    }
+
+    fn keep(&self, pack: Id, offset: u32, bytes: Bytes) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Window { pack, offset, bytes });
+    }
 }
 
 impl StoreBackend {
@@ -93,10 +122,24 @@ impl ReadBackend for StoreBackend {
         offset: u32,
         length: u32,
     ) -> RusticResult<Bytes> {
+        if kind == FileType::Pack
+            && let Some(bytes) = self.ahead.has(id, offset, length)
+        {
+            return Ok(bytes);
+        }
         let key = self.key(kind, id);
-        self.runtime
-            .block_on(self.store.get_range(&self.bucket, &key, offset.into(), length.into()))
-            .map_err(|error| failed(&key, error))
+        // A store answers with what there is when more is asked for.
+        let wanted = if kind == FileType::Pack { length.max(WINDOW) } else { length };
+        let got = self
+            .runtime
+            .block_on(self.store.get_range(&self.bucket, &key, offset.into(), wanted.into()))
+            .map_err(|error| failed(&key, error))?;
+        let asked = usize::try_from(length).unwrap_or(usize::MAX).min(got.len());
+        let bytes = got.slice(..asked);
+        if kind == FileType::Pack {
+            self.ahead.keep(*id, offset, got);
+        }
+        Ok(bytes)
     }
 
     fn warmup_path(&self, kind: FileType, id: &Id) -> String {

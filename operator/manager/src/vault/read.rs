@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -70,6 +71,37 @@ pub(super) fn documents(repository: &Open, snapshot: &str) -> Result<Vec<Documen
         }
     }
     Ok(documents)
+}
+
+/// Reads documents in the order that `place` gives them, and holds one at a time.
+pub(super) fn each_document<K: Ord + Copy>(
+    repository: &Open,
+    snapshot: &str,
+    place: impl Fn(&str) -> Option<K>,
+    mut each: impl FnMut(K, Document) -> ControlFlow<()>,
+) -> Result<(), VaultError> {
+    let root = root_of(repository, snapshot)?;
+    let mut wanted = Vec::new();
+    for entry in repository.ls(&root, &LsOptions::default())? {
+        let (path, node) = entry?;
+        if !node.is_file() {
+            continue;
+        }
+        let path = path.to_str().ok_or_else(|| VaultError::Document(path.display().to_string()))?;
+        if let Some(place) = place(path) {
+            wanted.push((place, path.to_owned(), node));
+        }
+    }
+    // Stable: within a place they stay as they were archived, which is how they lie in packs.
+    wanted.sort_by_key(|(place, ..)| *place);
+    for (place, path, node) in wanted {
+        let mut body = Vec::new();
+        repository.dump(&node, &mut body)?;
+        if each(place, Document { path, body }).is_break() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// The ids of all packs in which a tree or a piece of data of these snapshots lies.

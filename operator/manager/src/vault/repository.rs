@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{Read, Write};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use tokio::runtime::Handle;
 use tripod_domain::manifest::Part;
 use tripod_replication::{Store, StoreError};
 
-use super::backend::StoreBackend;
+use super::backend::{Ahead, StoreBackend};
 use super::digest::{Totals, path_order};
 use super::key::MasterKey;
 use super::seal::Seal;
@@ -180,6 +181,21 @@ impl SystemVault {
         .await
     }
 
+    /// Reads documents one after the other, in the order that `place` gives to their paths; those it gives none are left
+    /// out. It stops when `each` says so.
+    pub async fn each_document<K: Ord + Copy + Send + 'static>(
+        &self,
+        snapshot: &str,
+        place: impl Fn(&str) -> Option<K> + Send + 'static,
+        each: impl FnMut(K, Document) -> ControlFlow<()> + Send + 'static,
+    ) -> Result<(), VaultError> {
+        let snapshot = snapshot.to_owned();
+        self.blocking(move |vault, runtime| {
+            read::each_document(&vault.open(&runtime, None)?.to_indexed()?, &snapshot, place, each)
+        })
+        .await
+    }
+
     /// Writes a volume as a stream. After an error the stream has no end marker.
     pub async fn write_tar(
         &self,
@@ -252,6 +268,7 @@ impl SystemVault {
             prefix: layout::repository(&self.system),
             runtime: runtime.clone(),
             seal,
+            ahead: Ahead::default(),
         }
     }
 

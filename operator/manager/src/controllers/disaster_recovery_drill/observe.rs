@@ -12,7 +12,7 @@ use tripod_domain::manifest::PointManifest;
 
 use super::{names, restore};
 use crate::context::{Ctx, Error};
-use crate::controllers::mover_job;
+use crate::controllers::{mover_job, workloads};
 use crate::vault::layout;
 
 pub(super) async fn observe(ctx: &Ctx, object: &DisasterRecoveryDrill) -> Result<Observed, Error> {
@@ -66,7 +66,8 @@ pub(super) async fn observe(ctx: &Ctx, object: &DisasterRecoveryDrill) -> Result
             }
         }
         (DrillPhase::Starting, Some(_)) if restore::is_marked(ctx, &namespace, restore::STARTED).await? => {
-            seen.workloads = Some(restore::workloads(ctx, &namespace).await?);
+            let client = ctx.acting_as(&namespace, restore::RESTORER)?;
+            seen.workloads = Some(workloads::progress(&client, &namespace, None).await?);
         }
         (DrillPhase::Checking, Some(_)) => {
             for check in &object.spec.checks {

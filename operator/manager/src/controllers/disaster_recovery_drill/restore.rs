@@ -1,15 +1,11 @@
 //! Brings a recovery point into the isolated namespace: objects as the namespace's restorer, files by movers,
 //! buckets into scratch buckets. What is done is marked on the namespace, so that it is done once.
 
-use std::collections::BTreeMap;
-
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use tripod_crds::{Centre, DisasterRecoveryDrill};
-use tripod_domain::disaster_recovery_drill::Progress;
 use tripod_domain::isolation::{Stage, isolate};
 use tripod_domain::manifest::PointManifest;
 use tripod_replication::Progress as Counter;
@@ -27,7 +23,7 @@ pub(super) const CONFIGURED: &str = "tripod.cloud/configured";
 /// The workloads were applied.
 pub(super) const STARTED: &str = "tripod.cloud/started";
 /// The isolated namespace's account that applies what is restored.
-const RESTORER: &str = "tripod-restorer";
+pub(super) const RESTORER: &str = "tripod-restorer";
 
 /// The bucket's scratch bucket was filled and read back.
 pub(super) fn filled_marker(bucket: &str) -> String {
@@ -149,37 +145,4 @@ async fn fill(drill: &DisasterRecoveryDrill, from: &Source, bucket: &str) -> Res
     } else {
         Err(format!("read back {digest}, the recovery point has {recorded}"))
     }
-}
-
-/// How far the workloads of the namespace are.
-pub(super) async fn workloads(ctx: &Ctx, namespace: &str) -> Result<BTreeMap<String, Progress>, kube::Error> {
-    let client = ctx.acting_as(namespace, RESTORER)?;
-    let all = ListParams::default();
-    let mut found = BTreeMap::new();
-    let mut add = |kind: &str, name: String, wanted: i32, ready: i32, current: bool| {
-        let words = format!("{ready} of {wanted} ready");
-        let done = current && ready >= wanted;
-        found.insert(
-            format!("{kind}/{name}"),
-            if done { Progress::Done(words) } else { Progress::Running(words) },
-        );
-    };
-    for d in Api::<Deployment>::namespaced(client.clone(), namespace).list(&all).await? {
-        let status = d.status.clone().unwrap_or_default();
-        let current = status.observed_generation == d.metadata.generation;
-        let wanted = d.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1);
-        add("Deployment", d.name_any(), wanted, status.available_replicas.unwrap_or(0), current);
-    }
-    for s in Api::<StatefulSet>::namespaced(client.clone(), namespace).list(&all).await? {
-        let status = s.status.clone().unwrap_or_default();
-        let current = status.observed_generation == s.metadata.generation;
-        let wanted = s.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1);
-        add("StatefulSet", s.name_any(), wanted, status.ready_replicas.unwrap_or(0), current);
-    }
-    for d in Api::<DaemonSet>::namespaced(client.clone(), namespace).list(&all).await? {
-        let status = d.status.clone().unwrap_or_default();
-        let current = status.observed_generation == d.metadata.generation;
-        add("DaemonSet", d.name_any(), status.desired_number_scheduled, status.number_ready, current);
-    }
-    Ok(found)
 }

@@ -73,3 +73,31 @@ fn only_a_namespace_made_for_it_is_restored_into() {
     );
     assert!(restores(None).is_err());
 }
+
+#[test]
+fn a_restore_fills_what_its_status_says_and_nothing_else() {
+    let restore = |phase: &str, state: &str| -> Restore {
+        serde_json::from_value(json!({
+            "apiVersion": "tripod.cloud/v1alpha1", "kind": "Restore", "metadata": { "name": "back" },
+            "spec": { "recoveryPoint": "p" },
+            "status": { "phase": phase, "centre": "remote", "system": "tax",
+                "volumes": [{ "name": "data", "state": state, "files": 1, "bytes": 1 }] },
+        }))
+        .unwrap()
+    };
+    let filling = restore("Filling", "Filling");
+    assert_eq!(
+        fills(Some(&filling), "data"),
+        Ok(Restored { centre: "remote".into(), system: "tax".into(), point: "p".into() })
+    );
+    assert!(matches!(fills(None, "data"), Err(Refusal::Forbidden(_))));
+    assert!(matches!(fills(Some(&filling), "other"), Err(Refusal::NotNow(_))));
+    for (phase, state) in
+        [("Starting", "Filling"), ("Filling", "Restored"), ("Filling", "Skipped"), ("Succeeded", "Filling")]
+    {
+        assert!(
+            matches!(fills(Some(&restore(phase, state)), "data"), Err(Refusal::NotNow(_))),
+            "{phase} {state}"
+        );
+    }
+}
