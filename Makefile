@@ -86,6 +86,14 @@ bench-replication: ## the replication engine against others, on stores in memory
 	@[ -x $(PEERS)/bin/juicefs ] || GOBIN=$(PEERS)/bin go install github.com/juicedata/juicefs@v1.3.0 || true
 	@target/$(HOST)/release/bench-replication --tripod $(BINARY) --examples target/$(HOST)/release/examples --peers $(PEERS)/bin $(WORK)
 
+.PHONY: bench-backup
+# WORK="--work mixed --objects 1000" is over in a few minutes.
+bench-backup: image ## backup and restore of many objects, beside Velero
+	@[ -x $(PEERS)/velero/velero ] || (cd e2e/bench/backup/velero && go build -o $(PEERS)/velero/velero github.com/vmware-tanzu/velero/cmd/velero)
+	@[ -x $(PEERS)/velero/plugins/velero-plugin-for-aws ] || (cd e2e/bench/backup/velero && \
+		go build -o $(PEERS)/velero/plugins/velero-plugin-for-aws github.com/vmware-tanzu/velero-plugin-for-aws/velero-plugin-for-aws)
+	@target/$(HOST)/release/bench-backup --image $(IMAGE_ARCHIVE) --velero $(PEERS)/velero $(WORK)
+
 # SEEDS=100 is over in seconds; FIRST=… begins with another one.
 faults-replication: ## random histories, faults and kills, and odd objects; both sides have to end alike
 	TRIPOD_SEEDS=$(or $(SEEDS),10000) TRIPOD_FIRST_SEED=$(or $(FIRST),1) \

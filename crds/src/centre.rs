@@ -55,6 +55,11 @@ pub struct CentreSpec {
     pub verify_interval_seconds: u32,
     /// The centre's S3-compatible store.
     pub store: StoreSpec,
+    /// Who can open the repositories in this vault when no operator runs anywhere: public keys of age (`age1…`). Each system's
+    /// repository password lies wrapped for all of them in the vault, as `systems/<namespace>/escrow.age`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(regex(pattern = r"^age1[02-9ac-hj-np-z]{58}$")), extend("x-kubernetes-list-type" = "set"))]
+    pub escrow_recipients: Vec<String>,
     /// How much of the links from other centres replications of buckets may use; one that is not here has no limit.
     /// Departments that replicate over a link at the same time get the same share of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -164,12 +164,8 @@ pub struct ObjectPatch {
 
 /// One operation. An object for which a `test` fails is not changed by this patch.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq)]
-#[x_kube(validation = Rule::new("self.op == 'remove' ? !has(self.value) && !has(self.from) : true")
-    .message("value, from: an operation `remove` has neither"))]
 #[x_kube(validation = Rule::new("self.op in ['move', 'copy'] ? has(self.from) : !has(self.from)")
     .message("from: for `move` and `copy`, and for these only"))]
-#[x_kube(validation = Rule::new("self.op in ['add', 'replace', 'test'] ? has(self.value) : true")
-    .message("value: is missing"))]
 pub struct PatchOperation {
     pub op: PatchOp,
     /// JSON pointer: `/spec/replicas`.
@@ -178,6 +174,7 @@ pub struct PatchOperation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024), regex(pattern = r"^/"))]
     pub from: Option<String>,
+    /// For `add`, `replace` and `test`; without it, null.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "anything")]
     pub value: Option<Value>,

@@ -13,6 +13,7 @@ mod cut_link;
 mod damaged_pack;
 mod dashboards;
 mod deleted_drill;
+mod escrow;
 mod fixture;
 mod gate;
 mod kept_data;

@@ -219,8 +219,7 @@ fn a_restore_that_is_wrong_in_itself_is_refused() -> Result<()> {
         (restore(|s| s["patches"] = json!([{"kind": "configmaps", "operations": []}])), "operations"),
         (patch(json!({"op": "increment", "path": "/a", "value": 1})), "op"),
         (patch(json!({"op": "add", "path": "a", "value": 1})), "path"),
-        (patch(json!({"op": "add", "path": "/a"})), "value: is missing"),
-        (patch(json!({"op": "remove", "path": "/a", "value": 1})), "has neither"),
+        (patch(json!({"op": "add", "path": "/a", "from": "/b"})), "from: for"),
         (patch(json!({"op": "move", "path": "/a"})), "from: for"),
         (object("Restore", &"n".repeat(41), &json!({"recoveryPoint": "p"})), "at most 40 characters"),
     ];

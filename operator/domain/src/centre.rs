@@ -14,6 +14,8 @@ const RETRY: SignedDuration = SignedDuration::from_secs(15);
 
 /// The condition about the limits of links.
 const LINKS: &str = "LinksValid";
+/// The condition about keys in escrow.
+const ESCROW: &str = "Escrowed";
 
 /// What was read before deciding.
 #[derive(Clone, Debug)]
@@ -95,6 +97,37 @@ pub fn status(seen: &Observed, outcome: &Outcome, now: Timestamp) -> CentreStatu
     };
     conditions::set(&mut status.conditions, "Ready", &verdict, generation, now);
     status
+}
+
+/// What came of wrapping keys for escrow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Escrow {
+    /// Not looked at in this pass.
+    NotAsked,
+    /// The passwords of so many systems lie wrapped in the vault.
+    Kept(usize),
+    /// What went wrong, with the field.
+    Failed(String),
+}
+
+/// Tells of it in a condition of its own; without recipients there is none.
+pub fn note_escrow(status: &mut CentreStatus, seen: &Observed, escrow: &Escrow, now: Timestamp) {
+    let recipients = seen.centre.spec.escrow_recipients.len();
+    if recipients == 0 {
+        status.conditions.retain(|condition| condition.type_ != ESCROW);
+        return;
+    }
+    let verdict = match escrow {
+        Escrow::NotAsked => return,
+        Escrow::Kept(systems) => Verdict::yes(
+            "Wrapped",
+            format!(
+                "the passwords of {systems} systems lie in the vault, wrapped for {recipients} recipients"
+            ),
+        ),
+        Escrow::Failed(message) => Verdict::no("NotWrapped", message.clone()),
+    };
+    conditions::set(&mut status.conditions, ESCROW, &verdict, seen.centre.metadata.generation, now);
 }
 
 /// What is wrong with the limits of its links is told in a condition of its own: the store has nothing to do with it.
@@ -240,6 +273,27 @@ mod tests {
         seen.centre.spec.links = hours("Asia/Nowhere");
         let (state, message) = told(&seen).unwrap();
         assert!(state == "False" && message.starts_with("spec.links[0].hours[0].timeZone"), "{message}");
+    }
+
+    #[test]
+    fn escrow_is_told_where_it_is_wanted_and_only_when_it_was_looked_at() {
+        let now = Timestamp::from_second(1_000_000).unwrap();
+        let mut seen = seen(centre());
+        let mut status = CentreStatus::default();
+        note_escrow(&mut status, &seen, &Escrow::Kept(0), now);
+        assert!(status.conditions.is_empty());
+        seen.centre.spec.escrow_recipients = vec!["age1x".into()];
+        note_escrow(&mut status, &seen, &Escrow::Kept(3), now);
+        let told = |status: &CentreStatus| {
+            conditions::find(&status.conditions, ESCROW)
+                .map(|c| (c.status.clone(), c.message.clone()))
+                .unwrap()
+        };
+        assert!(told(&status).1.contains("3 systems") && told(&status).0 == "True");
+        note_escrow(&mut status, &seen, &Escrow::NotAsked, now);
+        assert_eq!(told(&status).0, "True");
+        note_escrow(&mut status, &seen, &Escrow::Failed("no".into()), now);
+        assert_eq!(told(&status), ("False".into(), "no".into()));
     }
 
     #[test]

@@ -55,7 +55,9 @@ pub struct Observed {
 pub enum Plan {
     /// Gather what is missing; movers that run are left alone.
     Gather { objects: bool, launch: Vec<String>, buckets: Vec<String>, waiting: Vec<String> },
-    /// All parts are there: write the manifest.
+    /// All parts are there: remove the movers of these claims, whose pods would keep the claims from being deleted.
+    Clear(Vec<String>),
+    /// All parts are there, and nothing else is: write the manifest.
     Seal(Box<PointManifest>),
     /// The run can't succeed.
     Fail { reason: String, message: String },
@@ -84,7 +86,7 @@ pub fn decide(seen: &Observed, now: Timestamp) -> Plan {
     let buckets: Vec<String> =
         spec.buckets.iter().filter(|b| !seen.buckets.contains_key(*b)).cloned().collect();
     if !objects && missing.is_empty() && buckets.is_empty() {
-        return Plan::Seal(Box::new(seal(seen, now)));
+        return clear_or_seal(seen, now);
     }
     if now.duration_since(spec.taken_at.0) > RUN_DEADLINE {
         let message = format!(
@@ -99,6 +101,19 @@ pub fn decide(seen: &Observed, now: Timestamp) -> Plan {
         .cloned()
         .partition(|claim| !matches!(seen.movers.get(claim), Some(MoverState::Running)));
     Plan::Gather { objects, launch, buckets, waiting }
+}
+
+/// Removed before the manifest makes the point whole: afterwards nobody looks for them any more.
+fn clear_or_seal(seen: &Observed, now: Timestamp) -> Plan {
+    let in_state = |wanted: fn(&MoverState) -> bool| -> Vec<String> {
+        seen.movers.iter().filter(|(_, state)| wanted(state)).map(|(claim, _)| claim.clone()).collect()
+    };
+    let waiting = in_state(|state| *state == MoverState::Running);
+    if !waiting.is_empty() {
+        return Plan::Gather { objects: false, launch: Vec::new(), buckets: Vec::new(), waiting };
+    }
+    let through = in_state(|state| *state != MoverState::Absent);
+    if through.is_empty() { Plan::Seal(Box::new(seal(seen, now))) } else { Plan::Clear(through) }
 }
 
 fn seal(seen: &Observed, now: Timestamp) -> PointManifest {
@@ -133,7 +148,7 @@ pub struct Outcome {
 pub fn recheck(seen: &Observed, plan: &Plan) -> SignedDuration {
     match plan {
         Plan::Gather { .. } => SignedDuration::from_secs(5),
-        Plan::Seal(_) | Plan::Fail { .. } => SignedDuration::from_secs(1),
+        Plan::Clear(_) | Plan::Seal(_) | Plan::Fail { .. } => SignedDuration::from_secs(1),
         Plan::Watch => {
             SignedDuration::from_secs(i64::from(seen.interval) * if is_settled(seen) { 5 } else { 1 })
         }
@@ -158,7 +173,7 @@ pub fn status(seen: &Observed, plan: &Plan, outcome: &Outcome, now: Timestamp) -
         Plan::Fail { .. } => PointPhase::Failed,
         _ if manifest.is_some() => PointPhase::Complete,
         Plan::Watch => previous.phase.unwrap_or(PointPhase::Running),
-        Plan::Gather { .. } | Plan::Seal(_) => PointPhase::Running,
+        Plan::Gather { .. } | Plan::Clear(_) | Plan::Seal(_) => PointPhase::Running,
     };
     let centres: Vec<CentreCopy> =
         seen.readings.iter().map(|(centre, reading)| copy_at(centre, reading, &previous.centres)).collect();
@@ -286,6 +301,11 @@ mod tests {
             Plan::Gather { objects: false, launch: vec![], buckets: vec![], waiting: vec!["data".into()] };
         assert_eq!(decide(&seen, now), second);
         seen.volumes.insert("data".into(), part());
+        // It is about to end, and is not disturbed.
+        assert!(matches!(decide(&seen, now), Plan::Gather { waiting, .. } if waiting == ["data"]));
+        seen.movers.insert("data".into(), MoverState::Succeeded);
+        assert_eq!(decide(&seen, now), Plan::Clear(vec!["data".into()]));
+        seen.movers.insert("data".into(), MoverState::Absent);
         let Plan::Seal(manifest) = decide(&seen, now) else { panic!("not sealed") };
         manifest.check().unwrap();
         seen.manifest = Some(*manifest);

@@ -13,6 +13,7 @@ use tripod_crds::restore::{ExistingPolicy, ObjectCounts, PartState, RestorePhase
 use crate::bilingual::both;
 use crate::disaster_recovery_drill::Progress;
 use crate::manifest::PointManifest;
+use crate::restoring::prepare::Wishes;
 use crate::restoring::tally::Tally;
 
 pub use crate::restore_status::{status, underway};
@@ -241,6 +242,9 @@ fn begin(seen: &Observed) -> Plan {
         return wait;
     }
     let Source::Ready(manifest) = &seen.source else { return Plan::Ignore };
+    if let Err(message) = Wishes::new(&seen.restore) {
+        return Plan::Conclude { succeeded: false, reason: "InvalidSpec", message };
+    }
     let include = &seen.restore.spec.include;
     let chosen =
         |wanted: Option<&Vec<String>>, there: Vec<&String>, field: &str| -> Result<Vec<String>, Plan> {

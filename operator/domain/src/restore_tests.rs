@@ -140,6 +140,16 @@ fn what_the_point_does_not_have_is_said_at_once() {
 }
 
 #[test]
+fn a_wish_that_can_not_be_read_ends_at_once_and_names_its_field() {
+    let selector = json!({"matchExpressions": [{"key": "a", "operator": "Near", "values": []}]});
+    let seen = seen(&json!({"include": {"labelSelector": selector}}));
+    let Plan::Conclude { succeeded: false, reason: "InvalidSpec", message } = decide(&seen, at(1)) else {
+        panic!()
+    };
+    assert!(message.contains("spec.include.labelSelector"), "{message}");
+}
+
+#[test]
 fn a_claim_that_was_there_is_treated_as_the_policy_says() {
     let at_filling = |policy: &str, used: bool| {
         let mut seen = seen(&json!({"existing": policy, "include": {"buckets": []}}));

@@ -68,6 +68,7 @@ const PACKAGES: [(&str, &str); 9] = [
     ("ip", "iproute2"),
     ("buildah", "buildah"),
     ("restic", "restic"),
+    ("age", "age"),
     ("mmdebstrap", "mmdebstrap"),
 ];
 

@@ -172,12 +172,12 @@ fn operations(given: &[PatchOperation]) -> Result<Patch, String> {
             PatchOp::Test => "test",
         };
         let mut written = json!({"op": op, "path": operation.path});
-        for (key, value) in
-            [("from", operation.from.as_ref().map(|f| json!(f))), ("value", operation.value.clone())]
-        {
-            if let Some(value) = value {
-                written[key] = value;
+        match operation.op {
+            PatchOp::Add | PatchOp::Replace | PatchOp::Test => {
+                written["value"] = operation.value.clone().unwrap_or(Value::Null);
             }
+            PatchOp::Move | PatchOp::Copy => written["from"] = json!(operation.from),
+            PatchOp::Remove => {}
         }
         written
     });

@@ -2,8 +2,8 @@
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt;
-use kube::api::ListParams;
+use kube::api::{DeleteParams, ListParams, Preconditions};
+use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use tripod_domain::disaster_recovery_drill::Progress;
 
@@ -101,6 +101,20 @@ pub async fn progress(ctx: &Ctx, namespace: &str, name: &str) -> Result<Progress
     } else {
         Progress::Running(words.unwrap_or_else(|| "running".into()))
     })
+}
+
+/// Removes a Job with its pods, as it was seen. That it is gone or another one meanwhile is success.
+///
+/// # Errors
+/// Those of the API server.
+pub async fn remove(jobs: &Api<Job>, name: &str) -> Result<(), kube::Error> {
+    let Some(job) = jobs.get_opt(name).await? else { return Ok(()) };
+    let only_this = Preconditions { uid: job.uid(), resource_version: job.resource_version() };
+    let parameters = DeleteParams::background().preconditions(only_this);
+    match jobs.delete(name, &parameters).await {
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+        result => result.map(drop),
+    }
 }
 
 /// What the newest pod that said something said; else why it does not run.

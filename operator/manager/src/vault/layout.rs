@@ -9,6 +9,18 @@ pub fn repository(system: &str) -> String {
     format!("systems/{system}/restic")
 }
 
+/// The repository's password, wrapped for the recipients of the escrow.
+#[must_use]
+pub fn escrow(system: &str) -> String {
+    format!("systems/{system}/escrow.age")
+}
+
+/// For whom it is wrapped.
+#[must_use]
+pub fn escrow_note(system: &str) -> String {
+    format!("systems/{system}/escrow.json")
+}
+
 /// All points of a system lie below it.
 #[must_use]
 pub fn points(system: &str) -> String {

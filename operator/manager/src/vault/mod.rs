@@ -6,6 +6,7 @@
 
 mod backend;
 pub mod digest;
+pub mod escrow;
 mod json;
 pub mod key;
 pub mod layout;

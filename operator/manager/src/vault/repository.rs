@@ -127,6 +127,11 @@ impl SystemVault {
         Self { store, bucket, system, password, key }
     }
 
+    /// The password under which `restic` opens the repository. It stays in this module.
+    pub(super) fn password(&self) -> &str {
+        &self.password
+    }
+
     /// Creates the repository when it is not there. Safe to call at any time, from any number of operators: the
     /// `config` is created by a conditional write, and whoever loses opens the winner's, because both derive one key.
     pub async fn ensure_repository(&self) -> Result<(), VaultError> {

@@ -1,6 +1,7 @@
 //! Centre: tries its store out and tells what was proven.
 
 mod act;
+mod escrow;
 mod observe;
 
 use std::sync::Arc;
@@ -30,12 +31,17 @@ async fn reconcile(object: Arc<Centre>, ctx: Arc<Ctx>) -> Result<SignedDuration,
     let seen = observe::observe(&ctx, &object);
     let plan = centre::decide(&seen, Timestamp::now());
     let outcome = act::act(&ctx, &seen, plan).await;
-    let status = centre::status(&seen, &outcome, Timestamp::now());
+    let escrow = escrow::keep(&ctx, &object, &outcome).await;
+    let mut status = centre::status(&seen, &outcome, Timestamp::now());
+    centre::note_escrow(&mut status, &seen, &escrow, Timestamp::now());
     if let Some(ready) = conditions::find(&status.conditions, "Ready") {
         ctx.metrics.probed(&object.name_any(), ready.status == "True", Timestamp::now().as_second());
     }
     if let centre::Outcome::Failed { reason, message } = &outcome {
         ctx.tell(&object.object_ref(&()), true, reason, message).await;
+    }
+    if let centre::Escrow::Failed(message) = &escrow {
+        ctx.tell(&object.object_ref(&()), true, "NotWrapped", message).await;
     }
     ctx.write_status(&Api::all(ctx.client.clone()), object.as_ref(), object.status.as_ref(), &status).await?;
     Ok(centre::recheck(&outcome))

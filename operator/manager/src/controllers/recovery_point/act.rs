@@ -14,7 +14,7 @@ use tripod_replication::{Created, Progress};
 
 use super::{POINT_LABEL, gather};
 use crate::context::Ctx;
-use crate::controllers::mover_job::Mover;
+use crate::controllers::mover_job::{self, Mover};
 use crate::stores::{Stores, replica_at};
 use crate::vault::{SystemVault, layout};
 
@@ -24,6 +24,7 @@ pub(super) async fn act(ctx: &Ctx, seen: &Observed, plan: &Plan) -> Outcome {
         Plan::Gather { objects, launch, buckets, .. } => {
             gather_parts(ctx, seen, *objects, launch, buckets).await
         }
+        Plan::Clear(claims) => clear(ctx, seen, claims).await,
         Plan::Seal(manifest) => match seal(ctx, manifest).await {
             Ok(()) => return Outcome { sealed: true, error: None },
             Err(error) => Err(error),
@@ -83,6 +84,16 @@ async fn launch_mover(
     let labels = json!({POINT_LABEL: point});
     let job = Mover { name: &name, namespace: system, claim, words, restores: false, labels }.job(ctx);
     ctx.apply(&ctx.client, &job).await.map(drop)
+}
+
+/// Movers that are through, by uid and version: one that was made anew meanwhile is left alone.
+async fn clear(ctx: &Ctx, seen: &Observed, claims: &[String]) -> Result<(), String> {
+    let jobs = ctx.api::<k8s_openapi::api::batch::v1::Job>(&seen.point.namespace().unwrap_or_default());
+    for claim in claims {
+        let name = mover_name(&seen.point.name_any(), claim);
+        mover_job::remove(&jobs, &name).await.map_err(|e| format!("mover {name}: {e}"))?;
+    }
+    Ok(())
 }
 
 async fn archive_objects(ctx: &Ctx, vault: &SystemVault, point: &str) -> Result<(), String> {

@@ -3,7 +3,7 @@
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt;
-use kube::api::{DeleteParams, ListParams, Preconditions};
+use kube::api::ListParams;
 use serde_json::json;
 use tripod_crds::Restore;
 use tripod_domain::restore::Filling;
@@ -11,7 +11,7 @@ use tripod_domain::restoring::existing::RESTORE_LABEL;
 
 use super::names;
 use crate::context::Ctx;
-use crate::controllers::mover_job::Mover;
+use crate::controllers::mover_job::{self, Mover};
 
 pub(super) async fn act(ctx: &Ctx, restore: &Restore, filling: &Filling) -> Result<(), String> {
     for claim in &filling.launch {
@@ -43,14 +43,7 @@ async fn launch(ctx: &Ctx, restore: &Restore, claim: &str) -> Result<(), String>
 async fn remove(ctx: &Ctx, restore: &Restore, claim: &str) -> Result<(), String> {
     let jobs = ctx.api::<Job>(&restore.namespace().unwrap_or_default());
     let name = names::mover(restore, claim);
-    let failed = |error: kube::Error| format!("mover {name}: {error}");
-    let Some(job) = jobs.get_opt(&name).await.map_err(failed)? else { return Ok(()) };
-    let only_this = Preconditions { uid: job.uid(), resource_version: job.resource_version() };
-    let parameters = DeleteParams::background().preconditions(only_this);
-    match jobs.delete(&name, &parameters).await {
-        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
-        result => result.map(drop).map_err(failed),
-    }
+    mover_job::remove(&jobs, &name).await.map_err(|error| format!("mover {name}: {error}"))
 }
 
 /// How many of the volumes that are to be restored have a claim already.

@@ -1,0 +1,88 @@
+//! Tripod, as a department uses it: a policy, a wish for a recovery point, and a Restore in another system.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::json;
+use tripod_e2e::installation::Installation;
+use tripod_e2e::kubectl::{Kubectl, described};
+use tripod_e2e::system::System;
+
+use crate::Row;
+use crate::process::Watched;
+
+const PATIENCE: Duration = Duration::from_mins(20);
+
+pub struct Tripod<'a> {
+    system: System<'a>,
+    kubectl: Kubectl,
+    pub source: String,
+    pub target: String,
+}
+
+impl<'a> Tripod<'a> {
+    /// A department with two systems, of which one is protected.
+    pub fn prepare(at: &'a Installation) -> Result<Self> {
+        let system = System::ensure(at, "bench")?;
+        let kubectl = system.production()?;
+        let mut copy = system.request(&kubectl.user()?);
+        copy["metadata"]["name"] = json!("copy");
+        copy["spec"]["resources"] =
+            json!({"requests.cpu": "1", "requests.memory": "1Gi", "requests.storage": "1Gi"});
+        kubectl.apply(&copy.to_string())?;
+        kubectl.wait("resourcerequest/copy", Some(&system.home()), "Ready", Duration::from_mins(1))?;
+        system.protect(&json!({"include": {"volumes": false}}))?;
+        let source = system.namespace();
+        Ok(Self { kubectl, source, target: "bench-copy".to_owned(), system })
+    }
+
+    fn watch(&self) -> Result<Watched> {
+        let running = self.system.at.lab.contained("production", "tripod")?;
+        Watched::begin(*running.first().context("the operator does not run")?)
+    }
+
+    /// Until the point is complete in its vault; its name comes along.
+    pub fn back_up(&self, objects: usize) -> Result<(Row, String)> {
+        let watched = self.watch()?;
+        let point = self.system.back_up()?;
+        let words = ["-n", &self.source, &format!("recoverypoint/{point}")];
+        let ended = self.kubectl.until("the point to be complete", PATIENCE, &words, |seen| {
+            match seen["status"]["phase"].as_str() {
+                Some("Complete" | "Failed") => Ok(seen.clone()),
+                _ => bail!("{}", described(seen, "Ready")),
+            }
+        })?;
+        let row = watched.end("tripod".to_owned(), "backup", objects)?;
+        let taken = ended["status"]["contents"]["objects"].as_u64();
+        ensure!(
+            taken >= u64::try_from(objects).ok(),
+            "{taken:?} of {objects} objects: {}",
+            described(&ended, "Ready")
+        );
+        self.system.await_verified(&point, &["production"], PATIENCE)?;
+        Ok((row, point))
+    }
+
+    /// Until the Restore has succeeded.
+    pub fn restore(&self, point: &str, objects: usize) -> Result<Row> {
+        let watched = self.watch()?;
+        let restore = json!({"apiVersion": "tripod.cloud/v1alpha1", "kind": "Restore",
+            "metadata": {"name": "bench", "namespace": self.target},
+            "spec": {"recoveryPoint": point, "system": self.source, "waitForWorkloads": false}});
+        self.kubectl.apply(&restore.to_string())?;
+        let words = ["-n", &self.target, "restore/bench"];
+        self.kubectl.until(
+            "the restore to succeed",
+            PATIENCE,
+            &words,
+            |seen| match seen["status"]["phase"].as_str() {
+                Some("Succeeded" | "Failed") => Ok(seen.clone()),
+                _ => bail!("{}", seen["status"]),
+            },
+        )?;
+        let row = watched.end("tripod".to_owned(), "restore", objects)?;
+        let ended = self.kubectl.get(&words)?;
+        ensure!(ended["status"]["phase"] == "Succeeded", "{}", ended["status"]);
+        Ok(row)
+    }
+}
