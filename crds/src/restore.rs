@@ -24,12 +24,20 @@ use serde_json::Value;
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[kube(validation = Rule::new("self.spec == oldSelf.spec").message("spec: a restore is never changed; make a new one"))]
+#[kube(validation = Rule::new("has(self.spec.recoveryPoint) != has(self.spec.velero)")
+    .message("spec: name a recoveryPoint, or a backup of velero"))]
+#[kube(validation = Rule::new("!has(self.spec.velero) || !has(self.spec.centre)")
+    .message("spec.centre: a backup of velero is read in the store of this cluster's centre"))]
 #[kube(validation = Rule::new("size(self.metadata.name) <= 40").message("metadata.name: at most 40 characters"))]
 #[serde(rename_all = "camelCase")]
 pub struct RestoreSpec {
     /// Name of the RecoveryPoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
-    pub recovery_point: String,
+    pub recovery_point: Option<String>,
+    /// Instead of a recovery point: the objects in a backup that Velero made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub velero: Option<VeleroBackup>,
     /// The centre from whose vault it is read. Default: the centre of this cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
@@ -75,6 +83,43 @@ fn yes() -> bool {
 
 fn default_deadline() -> u32 {
     86_400
+}
+
+/// A backup in Velero's format: `<prefix>backups/<backup>/<backup>.tar.gz`. Its Kubernetes objects are restored, not what
+/// other programs keep of its volumes.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+pub struct VeleroBackup {
+    /// A bucket in the store of this cluster's centre that says by its tag `tripod.cloud/system` that it is this namespace's.
+    #[schemars(regex(pattern = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"))]
+    pub bucket: String,
+    /// Name of the backup.
+    #[schemars(regex(pattern = r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$"))]
+    pub backup: String,
+    /// What stands before `backups/` in the bucket, with its slash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512), regex(pattern = r"^[^/].*/$"))]
+    pub prefix: Option<String>,
+    /// The namespace whose objects are taken. Default: `spec.system`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"))]
+    pub namespace: Option<String>,
+}
+
+impl VeleroBackup {
+    /// Where the tarball lies in the bucket.
+    #[must_use]
+    pub fn key(&self) -> String {
+        let (prefix, backup) = (self.prefix.as_deref().unwrap_or_default(), &self.backup);
+        format!("{prefix}backups/{backup}/{backup}.tar.gz")
+    }
+}
+
+impl RestoreSpec {
+    /// The recovery point's name; empty where there is none.
+    #[must_use]
+    pub fn point(&self) -> &str {
+        self.recovery_point.as_deref().unwrap_or_default()
+    }
 }
 
 /// What of a point is restored.

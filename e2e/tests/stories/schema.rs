@@ -207,6 +207,19 @@ fn a_restore_that_is_wrong_in_itself_is_refused() -> Result<()> {
     let cases = [
         (restore(|s| s["recoveryPoint"] = json!("")), "spec.recoveryPoint"),
         (restore(|s| s["existing"] = json!("Overwrite")), "spec.existing"),
+        (object("Restore", "x", &json!({"dryRun": true})), "name a recoveryPoint, or a backup of velero"),
+        (
+            restore(|s| s["velero"] = json!({"bucket": "old", "backup": "b"})),
+            "name a recoveryPoint, or a backup of velero",
+        ),
+        (
+            object("Restore", "x", &json!({"velero": {"bucket": "old", "backup": "../b"}})),
+            "spec.velero.backup",
+        ),
+        (
+            object("Restore", "x", &json!({"velero": {"bucket": "old", "backup": "b"}, "centre": "remote"})),
+            "read in the store of this cluster's centre",
+        ),
         (restore(|s| s["system"] = json!("a/b")), "spec.system"),
         (restore(|s| s["storeUrl"] = json!("http://attacker")), "storeUrl"),
         (restore(|s| s["include"] = json!({"kinds": ["Deployment"]})), "spec.include.kinds"),

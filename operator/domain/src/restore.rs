@@ -32,6 +32,10 @@ pub enum Source {
     /// It is there and was not proved.
     Unproven(CopyState, Option<String>),
     Ready(Box<PointManifest>),
+    /// A backup of Velero, of so many bytes.
+    Tarball(u64),
+    /// There is no such backup, or it is not for this namespace to read.
+    NoBackup(String),
     /// Not looked at: the phase does not need it.
     NotAsked,
 }
@@ -182,10 +186,13 @@ fn last_words(restore: &Restore) -> String {
 
 /// Why the point can't be read; `None`: it can.
 fn unavailable(seen: &Observed) -> Option<Plan> {
-    let (centre, point) = (&seen.centre, &seen.restore.spec.recovery_point);
+    let (centre, point) = (&seen.centre, seen.restore.spec.point());
     let wait = |reason, message| Some(Plan::Wait { reason, message });
     match &seen.source {
-        Source::Ready(_) => None,
+        Source::Ready(_) | Source::Tarball(_) => None,
+        Source::NoBackup(words) => {
+            wait("BackupMissing", both(format!("spec.velero: {words}"), "spec.velero：没有可读取的备份"))
+        }
         Source::NotAsked => wait("VaultUnreadable", format!("the vault of {centre} was not read")),
         Source::UnknownCentre(known) => wait(
             "UnknownCentre",
@@ -241,7 +248,6 @@ fn begin(seen: &Observed) -> Plan {
     if let Some(wait) = unavailable(seen) {
         return wait;
     }
-    let Source::Ready(manifest) = &seen.source else { return Plan::Ignore };
     if let Err(message) = Wishes::new(&seen.restore) {
         return Plan::Conclude { succeeded: false, reason: "InvalidSpec", message };
     }
@@ -260,8 +266,12 @@ fn begin(seen: &Observed) -> Plan {
                 }
             }
         };
-    let volumes = chosen(include.volumes.as_ref(), manifest.volumes.keys().collect(), "volumes");
-    let buckets = chosen(include.buckets.as_ref(), manifest.buckets.keys().collect(), "buckets");
+    let (volumes, buckets) = match &seen.source {
+        Source::Ready(manifest) => (manifest.volumes.keys().collect(), manifest.buckets.keys().collect()),
+        _ => (Vec::new(), Vec::new()),
+    };
+    let volumes = chosen(include.volumes.as_ref(), volumes, "volumes");
+    let buckets = chosen(include.buckets.as_ref(), buckets, "buckets");
     match (volumes, buckets) {
         (Ok(volumes), Ok(buckets)) => Plan::Begin { volumes, buckets },
         (Err(plan), _) | (_, Err(plan)) => plan,

@@ -112,6 +112,7 @@ fn the_whole_way() {
 fn nothing_is_restored_from_what_was_not_proved() {
     for (source, reason) in [
         (Source::Missing, "PointMissing"),
+        (Source::NoBackup("no".into()), "BackupMissing"),
         (Source::Unproven(CopyState::Copied, None), "PointNotVerified"),
         (Source::Unproven(CopyState::Damaged, Some("pack".into())), "PointDamaged"),
         (Source::Unreadable("timeout".into()), "VaultUnreadable"),
@@ -130,6 +131,19 @@ fn nothing_is_restored_from_what_was_not_proved() {
             assert_eq!(said, reason);
         }
     }
+}
+
+#[test]
+fn a_backup_of_velero_has_objects_only() {
+    let mut whole = seen(&json!({"recoveryPoint": null, "velero": {"bucket": "old", "backup": "nightly"}}));
+    whole.source = Source::Tarball(10);
+    assert_eq!(decide(&whole, at(1)), Plan::Begin { volumes: vec![], buckets: vec![] });
+    let mut volumes = seen(&json!({"include": {"volumes": ["data"]}}));
+    volumes.source = Source::Tarball(10);
+    assert!(matches!(
+        decide(&volumes, at(1)),
+        Plan::Conclude { succeeded: false, reason: "NotInThePoint", .. }
+    ));
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod telemetry;
 mod tenancy;
 mod utilisation;
 mod vault;
+mod velero;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

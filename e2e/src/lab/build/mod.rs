@@ -59,7 +59,7 @@ const CRATES: [(&str, &str, &str); 1] = [("garage", "garage@2.5.0", "bundled-lib
 const TREES: [(&str, &str); 1] = [("ceph", "radosgw ceph-mon ceph-osd ceph-base ceph-common")];
 
 /// Programs that come from Debian, with their packages.
-const PACKAGES: [(&str, &str); 9] = [
+const PACKAGES: [(&str, &str); 10] = [
     ("runc", "runc"),
     ("/usr/lib/cni/ptp", "containernetworking-plugins"),
     ("nft", "nftables"),

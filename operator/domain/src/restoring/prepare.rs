@@ -84,7 +84,9 @@ impl<'a> Wishes<'a> {
     /// # Errors
     /// Names the patch that can't be applied.
     pub fn prepare(&self, archived: &Archived) -> Result<Option<Value>, String> {
-        if selection::is_left_out(&archived.object) {
+        let text = |field: &str| archived.object[field].as_str().unwrap_or_default();
+        let derived = selection::is_derived(text("apiVersion"), text("kind"));
+        if selection::is_left_out(&archived.object) || (derived && !self.names_kind(&archived.kind())) {
             return Ok(None);
         }
         let mut object = strip(archived.object.clone());

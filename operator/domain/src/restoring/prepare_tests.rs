@@ -151,6 +151,15 @@ fn the_platforms_own_is_not_created() {
 }
 
 #[test]
+fn what_controllers_make_is_not_created_unless_it_is_asked_for_by_kind() {
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": {}});
+    let (all, named) = (restore(json!({})), restore(json!({"include": {"kinds": ["pods"]}})));
+    let prepared =
+        |restore: &Restore| Wishes::new(restore).unwrap().prepare(&archived("pods", pod.clone())).unwrap();
+    assert!(prepared(&all).is_none() && prepared(&named).is_some());
+}
+
+#[test]
 fn a_selector_that_can_not_be_read_names_its_field() {
     let restore = restore(
         json!({"include": {"labelSelector": {"matchExpressions": [{"key": "a", "operator": "Near", "values": []}]}}}),

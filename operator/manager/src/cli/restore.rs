@@ -158,7 +158,8 @@ fn spec(arguments: &Arguments) -> RestoreSpec {
         names.as_ref().map(|n| n.iter().filter(|n| *n != "none").cloned().collect::<Vec<_>>())
     };
     RestoreSpec {
-        recovery_point: arguments.point.clone(),
+        recovery_point: Some(arguments.point.clone()),
+        velero: None,
         centre: arguments.centre.clone(),
         system: arguments.system.clone(),
         include: RestoreInclude {

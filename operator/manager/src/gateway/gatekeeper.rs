@@ -182,7 +182,7 @@ fn fills(restore: Option<&Restore>, claim: &str) -> Result<Restored, Refusal> {
     let status = restore.status.as_ref();
     match (status.and_then(|s| s.centre.clone()), status.and_then(|s| s.system.clone())) {
         (Some(centre), Some(system)) => {
-            Ok(Restored { centre, system, point: restore.spec.recovery_point.clone() })
+            Ok(Restored { centre, system, point: restore.spec.point().to_owned() })
         }
         _ => Err(Refusal::NotNow("the restore has not begun".to_owned())),
     }

@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use kube::ResourceExt;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tripod_crds::Restore;
 use tripod_domain::restore::{Observed, Source};
 use tripod_domain::restoring::archived::{MOST, kind_in, read};
@@ -22,6 +24,7 @@ use super::names;
 use super::writer::{Trouble, Writer};
 use crate::context::Ctx;
 use crate::vault::Document;
+use crate::velero::Tarball;
 
 /// Objects that are written at once.
 const AT_ONCE: usize = 32;
@@ -87,27 +90,10 @@ pub(super) async fn run(
     mode: Mode,
     counting: &Counting,
 ) -> Result<(), String> {
-    let Source::Ready(manifest) = &seen.source else { return Err("the point was not read".to_owned()) };
-    let Some(objects) = &manifest.objects else { return Ok(()) };
     let namespace = seen.restore.namespace().unwrap_or_default();
-    let (_, vault) = ctx.stores.vault_at(&seen.centre, &seen.system).await.map_err(|e| e.to_string())?;
-    let places = Arc::new(Places::of(&seen.restore, part)?);
+    let places = Arc::new(Places::of(&seen.restore, part));
     let (to, mut from) = mpsc::channel::<(Rank, Document)>(AHEAD);
-    let reading = {
-        let (places, places_too, snapshot) = (places.clone(), places.clone(), objects.snapshot.clone());
-        let mut count = 0;
-        tokio::spawn(async move {
-            let each = move |rank, document| {
-                count += 1;
-                let all_is_well = count <= MOST && to.blocking_send((rank, document)).is_ok();
-                if count > MOST {
-                    places_too.too_many.store(1, Ordering::Relaxed);
-                }
-                if all_is_well { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-            };
-            vault.each_document(&snapshot, move |path| places.place(path), each).await
-        })
-    };
+    let Some(reading) = begin_to_read(ctx, seen, &places, to).await? else { return Ok(()) };
     let wishes = Wishes::new(&seen.restore)?;
     let client = ctx.acting_as(&namespace, names::RESTORER).map_err(|e| e.to_string())?;
     let volumes: Vec<String> =
@@ -130,13 +116,59 @@ pub(super) async fn run(
     while let Some(done) = busy.next().await {
         done?;
     }
-    reading.await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
+    reading.await.map_err(|e| e.to_string())??;
     if places.too_many.load(Ordering::Relaxed) > 0 {
         return Err(format!(
             "the point has more than {MOST} objects; restore it in parts, with spec.include"
         ));
     }
     Ok(())
+}
+
+/// Reads beside the writing, from the point or from a backup of Velero. `None`: there are no objects.
+async fn begin_to_read(
+    ctx: &Ctx,
+    seen: &Observed,
+    places: &Arc<Places>,
+    to: mpsc::Sender<(Rank, Document)>,
+) -> Result<Option<JoinHandle<Result<(), String>>>, String> {
+    let (places, counted) = (places.clone(), places.clone());
+    let mut count = 0;
+    let each = move |rank, document| {
+        count += 1;
+        if count > MOST {
+            counted.too_many.store(1, Ordering::Relaxed);
+            return ControlFlow::Break(());
+        }
+        if to.blocking_send((rank, document)).is_ok() {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
+    };
+    let place = move |path: &str| places.place(path);
+    match (&seen.source, &seen.restore.spec.velero) {
+        (Source::Ready(manifest), _) => {
+            let Some(objects) = manifest.objects.clone() else { return Ok(None) };
+            let (_, vault) =
+                ctx.stores.vault_at(&seen.centre, &seen.system).await.map_err(|e| e.to_string())?;
+            let reading = async move { vault.each_document(&objects.snapshot, place, each).await };
+            Ok(Some(tokio::spawn(async move { reading.await.map_err(|e| e.to_string()) })))
+        }
+        (Source::Tarball(size), Some(backup)) => {
+            let own = ctx.stores.centre(&ctx.centre).await.map_err(|e| e.to_string())?;
+            let store = ctx.stores.open(&own).await.map_err(|e| e.to_string())?;
+            let namespace = backup.namespace.clone().unwrap_or_else(|| seen.system.clone());
+            let tarball = Tarball { store, bucket: backup.bucket.clone(), key: backup.key(), size: *size };
+            let runtime = Handle::current();
+            Ok(Some(tokio::task::spawn_blocking(move || {
+                tarball
+                    .each_document(&runtime, &namespace, place, each)
+                    .map_err(|e| format!("spec.velero: {e}"))
+            })))
+        }
+        _ => Err("the point was not read".to_owned()),
+    }
 }
 
 async fn one(
@@ -193,9 +225,9 @@ struct Places {
 }
 
 impl Places {
-    fn of(restore: &Restore, part: Part) -> Result<Self, String> {
+    fn of(restore: &Restore, part: Part) -> Self {
         let include = &restore.spec.include;
-        Ok(Self {
+        Self {
             part,
             kinds: include.kinds.clone(),
             excluded: include.exclude_kinds.clone(),
@@ -203,7 +235,7 @@ impl Places {
             wanted: AtomicU64::new(0),
             left_out: AtomicU64::new(0),
             too_many: AtomicU64::new(0),
-        })
+        }
     }
 
     fn place(&self, path: &str) -> Option<Rank> {

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use tripod_crds::recovery_point::CopyState;
-use tripod_crds::restore::RestorePhase;
+use tripod_crds::restore::{RestorePhase, VeleroBackup};
 use tripod_crds::{Centre, Restore};
 use tripod_domain::disaster_recovery_drill::Progress;
 use tripod_domain::manifest::{CopyRecord, PointManifest};
@@ -17,6 +17,7 @@ use tripod_domain::restoring::existing::{RESTORE_LABEL, RESTORE_UID};
 use super::names;
 use crate::context::{Ctx, Error};
 use crate::controllers::{mover_job, workloads};
+use crate::stores::{StoreAccess, Stores};
 use crate::vault::layout;
 
 pub(super) async fn observe(ctx: &Ctx, object: &Restore) -> Result<Observed, Error> {
@@ -54,6 +55,11 @@ async fn source(ctx: &Ctx, seen: &Observed, namespace: &str) -> Result<Source, E
     if let Some(words) = foreign(ctx, &seen.system, namespace) {
         return Ok(Source::Foreign(words));
     }
+    if let Some(backup) = &seen.restore.spec.velero {
+        return Ok(backup_of_velero(ctx, backup, namespace)
+            .await
+            .unwrap_or_else(|error| Source::Unreadable(error.to_string())));
+    }
     let centres = Api::<Centre>::all(ctx.client.clone()).list(&ListParams::default()).await?;
     if !centres.iter().any(|c| c.name_any() == seen.centre) {
         return Ok(Source::UnknownCentre(centres.iter().map(ResourceExt::name_any).collect()));
@@ -62,13 +68,13 @@ async fn source(ctx: &Ctx, seen: &Observed, namespace: &str) -> Result<Source, E
 }
 
 async fn read(ctx: &Ctx, seen: &Observed) -> Result<Source, Error> {
-    let (system, point) = (&seen.system, &seen.restore.spec.recovery_point);
+    let (system, point) = (&seen.system, seen.restore.spec.point());
     let (_, vault) = ctx.stores.vault_at(&seen.centre, system).await?;
     let manifest: Option<PointManifest> = vault.read_json(&layout::manifest(system, point)).await?;
     let Some(manifest) = manifest else { return Ok(Source::Missing) };
     manifest.check().map_err(Error::Other)?;
     // The name is a department's word: what lies under it has to say the same.
-    if manifest.system != *system || manifest.point != *point {
+    if manifest.system != *system || manifest.point != point {
         return Ok(Source::Missing);
     }
     let record: Option<CopyRecord> = vault.read_json(&layout::record(system, point)).await?;
@@ -78,6 +84,24 @@ async fn read(ctx: &Ctx, seen: &Observed) -> Result<Source, Error> {
         }
         Some(record) => Source::Unproven(record.state, record.message),
         None => Source::Unproven(CopyState::Pending, None),
+    })
+}
+
+/// The bucket has to say that it is this namespace's: the operator could read every bucket of the store.
+async fn backup_of_velero(ctx: &Ctx, backup: &VeleroBackup, namespace: &str) -> Result<Source, Error> {
+    let own = ctx.stores.centre(&ctx.centre).await?;
+    let store = ctx.stores.open(&own).await?;
+    match Stores::owned_bucket(&store, &backup.bucket, namespace).await {
+        Ok(()) => {}
+        Err(StoreAccess::Foreign(words)) => return Ok(Source::NoBackup(words)),
+        Err(StoreAccess::Store(error)) if !error.is_transient() => {
+            return Ok(Source::NoBackup(error.to_string()));
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(match store.head(&backup.bucket, &backup.key()).await? {
+        Some(found) => Source::Tarball(found.size),
+        None => Source::NoBackup(format!("bucket {:?} has no {}", backup.bucket, backup.key())),
     })
 }
 
