@@ -174,17 +174,22 @@ fn craft(system: &System<'_>) -> Result<()> {
             .args(["--system", &system.namespace()]),
     )?;
     let repository = format!("s3:{}/{}/systems/{}/restic", store.endpoint, store.bucket, system.namespace());
-    let said = output(
-        Command::new("restic")
-            .env("AWS_ACCESS_KEY_ID", &store.operator.access_key_id)
-            .env("AWS_SECRET_ACCESS_KEY", &store.operator.secret_access_key)
-            .env("RESTIC_PASSWORD", password.trim())
-            .args(["-r", &repository, "--no-cache", "backup", "--json"])
-            .arg(folder.join("objects")),
-    )?;
-    let summary: Value = serde_json::from_str(said.lines().last().unwrap_or_default())?;
+    let restic = |words: &[&str]| {
+        output(
+            Command::new("restic")
+                .env("AWS_ACCESS_KEY_ID", &store.operator.access_key_id)
+                .env("AWS_SECRET_ACCESS_KEY", &store.operator.secret_access_key)
+                .env("RESTIC_PASSWORD", password.trim())
+                .args(["-r", &repository, "--no-cache", "--json"])
+                .args(words),
+        )
+    };
+    let objects = folder.join("objects").display().to_string();
+    restic(&["backup", "--tag", "crafted", &objects])?;
+    let snapshots: Value = serde_json::from_str(&restic(&["snapshots", "--tag", "crafted"])?)?;
+    let newest = snapshots.as_array().and_then(|all| all.last()).context("no snapshot")?;
     let part = Part {
-        snapshot: summary["snapshot_id"].as_str().context("no snapshot")?.to_owned(),
+        snapshot: newest["id"].as_str().context("no id")?.to_owned(),
         files: 1,
         bytes: 1,
         digest: "sha256:crafted".into(),

@@ -1,8 +1,11 @@
 //! Carries out one step of a restore.
 
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::rbac::v1::RoleBinding;
-use kube::ResourceExt;
 use kube::api::{DeleteParams, Preconditions};
+use kube::{Api, ResourceExt};
 use serde_json::json;
 use tripod_crds::Restore;
 use tripod_crds::restore::{ExistingPolicy, PartState};
@@ -13,6 +16,10 @@ use tripod_domain::restore::{Observed, Outcome, Plan, Source};
 use super::objects::{Counting, Mode, Part};
 use super::{buckets, names, objects, volumes};
 use crate::context::{Ctx, Error};
+
+/// How often, and after what pause, it is asked whether a binding counts.
+const RIGHTS_TRIES: u32 = 50;
+const RIGHTS_PAUSE: Duration = Duration::from_millis(100);
 
 pub(super) async fn act(ctx: &Ctx, seen: &Observed, plan: &Plan, counting: &Counting) -> Outcome {
     let mut outcome = Outcome::default();
@@ -60,7 +67,25 @@ async fn prepare(ctx: &Ctx, restore: &Restore) -> Result<(), String> {
             "labels": {"app.kubernetes.io/managed-by": "tripod"}},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": names::RESTORER},
         "subjects": [{"kind": "ServiceAccount", "name": names::RESTORER, "namespace": namespace}]});
-    ctx.apply(&ctx.client, &binding).await.map(drop)
+    ctx.apply(&ctx.client, &binding).await?;
+    await_rights(ctx, &namespace).await
+}
+
+/// A binding counts once the API server has heard of it: what is refused before would be taken for refused for good.
+async fn await_rights(ctx: &Ctx, namespace: &str) -> Result<(), String> {
+    let client = ctx.acting_as(namespace, names::RESTORER).map_err(|e| e.to_string())?;
+    let api = Api::<ConfigMap>::namespaced(client, namespace);
+    for _ in 0..RIGHTS_TRIES {
+        match api.get_opt("tripod-no-such").await {
+            Err(kube::Error::Api(status)) if status.code == 403 => tokio::time::sleep(RIGHTS_PAUSE).await,
+            result => return result.map(drop).map_err(|e| e.to_string()),
+        }
+    }
+    Err(format!(
+        "{} has no rights in {namespace} yet; ClusterRole {} is bound there",
+        names::RESTORER,
+        names::RESTORER
+    ))
 }
 
 /// A restore that is over needs no rights any more.
