@@ -126,6 +126,8 @@ pub struct Outcome {
     pub error: Option<String>,
     /// The manifest is in the vault.
     pub sealed: bool,
+    /// Kinds that may not be listed, once the objects were gathered.
+    pub not_listed: Option<Vec<String>>,
 }
 
 /// How long until it is worth looking again when nothing changes here.
@@ -180,6 +182,8 @@ pub fn status(seen: &Observed, plan: &Plan, outcome: &Outcome, now: Timestamp) -
         root_digest: manifest.map(|m| m.root_digest.clone()).or(previous.root_digest),
         contents: manifest.map(PointManifest::contents).or(previous.contents),
         centres,
+        not_listed: outcome.not_listed.clone().unwrap_or(previous.not_listed),
+        hooks: previous.hooks,
     }
 }
 
@@ -255,6 +259,8 @@ mod tests {
                 objects: true,
                 volumes: vec!["data".into()],
                 buckets: Vec::new(),
+                selection: None,
+                hooks: Vec::new(),
             },
         );
         point.metadata.namespace = Some("dept-health".into());

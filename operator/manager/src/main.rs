@@ -5,6 +5,7 @@ mod context;
 mod controllers;
 mod events;
 mod gateway;
+mod gather;
 mod leader;
 mod mover;
 mod operator;

@@ -6,6 +6,7 @@
 
 mod backend;
 pub mod digest;
+pub mod documents;
 mod json;
 pub mod key;
 pub mod layout;
@@ -16,6 +17,7 @@ mod seal;
 mod stream;
 pub mod wire;
 
+pub use documents::{DocumentFeed, Unread, documents};
 pub use key::MasterKey;
 pub use repository::{Document, SystemVault, VaultError};
 pub use tripod_domain::manifest::Part;
