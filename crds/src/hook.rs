@@ -86,7 +86,7 @@ pub enum OnError {
 }
 
 /// Which of its two steps a hook is at.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HookPhase {
     Before,
     After,

@@ -92,6 +92,16 @@ pub struct RecoveryPointStatus {
     /// The steps of hooks that were begun, in that order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hooks: Vec<HookProgress>,
+    /// Why it can't succeed, once that is known: hooks still undo what they did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing: Option<Failing>,
+}
+
+/// Why a run can't succeed.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+pub struct Failing {
+    pub reason: String,
+    pub message: String,
 }
 
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]

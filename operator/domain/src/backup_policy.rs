@@ -10,6 +10,7 @@ use tripod_crds::{BackupPolicy, BackupPolicyStatus, RecoveryPoint, RecoveryPoint
 
 use crate::conditions::{self, Verdict};
 use crate::duration;
+use crate::hooks;
 use crate::schedule::Schedule;
 use crate::selection::Rules;
 use crate::selection::claims::{Claim, ClaimRules};
@@ -104,6 +105,7 @@ fn validate(seen: &Observed) -> Result<Option<Schedule>, Verdict> {
     check_objectives(spec, &seen.centres)?;
     Rules::new(&selection(spec)).map_err(|error| Verdict::no("InvalidSelector", error))?;
     ClaimRules::new(&spec.include, &spec.exclude).map_err(|error| Verdict::no("InvalidSelector", error))?;
+    hooks::validate(&spec.hooks).map_err(|error| Verdict::no("InvalidHook", error))?;
     if let Some(error) = &seen.store_error {
         return Err(Verdict::no("StoreUnavailable", format!("centre {}: {error}", seen.centre)));
     }

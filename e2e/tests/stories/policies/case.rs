@@ -69,6 +69,9 @@ impl Case {
             match line.split_once(": ").context("a comment at the top is `key: value`")? {
                 ("as", user) => case.who.user = Some(user.to_owned()),
                 ("groups", groups) => case.who.groups.extend(groups.split(", ").map(str::to_owned)),
+                ("only-groups", groups) => {
+                    case.who.groups = groups.split(", ").map(str::to_owned).collect();
+                }
                 ("before-as", user) => case.before_as = identity(user),
                 ("expect", words) => case.expect = Some(words.to_owned()),
                 ("operation", word) => case.operation = operation(word)?,

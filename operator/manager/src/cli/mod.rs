@@ -1,8 +1,11 @@
 //! Commands for people: as `kubectl tripod …` the only ones, as `tripod …` beside the others.
 
 mod approve;
+mod backup;
 mod department;
 mod explain;
+mod plan;
+mod points;
 mod requests;
 mod scorecard;
 mod table;
@@ -29,7 +32,17 @@ const EXIT_CODES: &str = "Exit codes: 0 fine, 1 refused or failed, 2 wrong usage
 #[command(after_help = EXIT_CODES)]
 pub struct Plugin {
     #[command(subcommand)]
-    pub command: People,
+    pub command: Said,
+}
+
+/// What is said to the plugin. As `tripod …`, `plan` is a word of replication; there it is `tripod backup plan`.
+#[derive(Subcommand)]
+pub enum Said {
+    #[command(flatten)]
+    People(People),
+    /// Show what would be done, and do nothing.
+    #[command(subcommand)]
+    Plan(plan::Plans),
 }
 
 /// What people do.
@@ -50,6 +63,12 @@ pub enum People {
     /// Explain why a ResourceRequest stands where it stands, and who has to do what next.
     #[command(after_help = EXIT_CODES)]
     Explain(explain::Arguments),
+    /// Make a recovery point, or show what one would hold.
+    #[command(subcommand)]
+    Backup(backup::Backups),
+    /// List recovery points with where each is and since when that is proved.
+    #[command(after_help = EXIT_CODES)]
+    Points(points::Arguments),
     /// Write a department's month on a page: what it had, what it used, and where its systems stand.
     #[command(after_help = EXIT_CODES)]
     Scorecard(scorecard::Arguments),
@@ -155,14 +174,10 @@ fn is_plugin_name(program: &OsStr) -> bool {
 }
 
 /// Does what was asked for. Says in one line on stderr what was refused or failed.
-pub async fn run(command: People) -> ExitCode {
+pub async fn run(command: Said) -> ExitCode {
     let done = match command {
-        People::Approve(arguments) => approve::run(arguments, approve::APPROVE).await,
-        People::Reject(arguments) => approve::run(arguments, approve::REJECT).await,
-        People::Requests(arguments) => requests::run(arguments).await,
-        People::Department(arguments) => department::run(arguments).await,
-        People::Explain(arguments) => explain::run(arguments).await,
-        People::Scorecard(arguments) => scorecard::run(arguments).await,
+        Said::Plan(plan::Plans::Backup(arguments)) => plan::run(arguments).await,
+        Said::People(command) => people(command).await,
     };
     match done {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
@@ -171,6 +186,19 @@ pub async fn run(command: People) -> ExitCode {
             ExitCode::FAILURE
         }
         Ok(()) => ExitCode::SUCCESS,
+    }
+}
+
+async fn people(command: People) -> anyhow::Result<()> {
+    match command {
+        People::Approve(arguments) => approve::run(arguments, approve::APPROVE).await,
+        People::Reject(arguments) => approve::run(arguments, approve::REJECT).await,
+        People::Requests(arguments) => requests::run(arguments).await,
+        People::Department(arguments) => department::run(arguments).await,
+        People::Explain(arguments) => explain::run(arguments).await,
+        People::Backup(command) => backup::run(command).await,
+        People::Points(arguments) => points::run(arguments).await,
+        People::Scorecard(arguments) => scorecard::run(arguments).await,
     }
 }
 
@@ -240,6 +268,11 @@ mod tests {
             "kubectl-tripod requests -A -w -o json",
             "kubectl-tripod requests --namespace dept-health",
             "kubectl-tripod department health -o json --lang zh",
+            "kubectl-tripod plan backup registration -n a -o json --lang zh",
+            "kubectl-tripod backup plan registration -n a",
+            "kubectl-tripod backup now registration -n a --wait --timeout 10m",
+            "kubectl-tripod points -A -o json",
+            "kubectl-tripod points -n a --policy registration --lang zh",
             "kubectl-tripod scorecard health --month 2026-10 -o html --lang zh",
             "kubectl-tripod explain registration -n dept-health --lang en --as zhang@health --as-group g",
         ] {
@@ -252,6 +285,12 @@ mod tests {
             "kubectl-tripod approve a --expires-in 0s",
             "kubectl-tripod approve a --hash 0123",
             "kubectl-tripod requests -A -n dept-health",
+            "kubectl-tripod plan",
+            "kubectl-tripod plan restore a",
+            "kubectl-tripod backup now",
+            "kubectl-tripod backup now a --timeout 10m",
+            "kubectl-tripod backup now a --wait --timeout soon",
+            "kubectl-tripod points -A -n a",
             "kubectl-tripod explain a --lang fr",
             "kubectl-tripod explain a --as-group g",
         ] {

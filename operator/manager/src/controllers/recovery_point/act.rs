@@ -20,7 +20,7 @@ use crate::vault::{SystemVault, layout};
 
 pub(super) async fn act(ctx: &Ctx, seen: &Observed, plan: &Plan) -> Outcome {
     let result = match plan {
-        Plan::Watch | Plan::Fail { .. } => return Outcome::default(),
+        Plan::Watch | Plan::Fail { .. } | Plan::Begin(_) | Plan::Await(_) => return Outcome::default(),
         Plan::Gather { objects, launch, buckets, .. } => {
             let mut outcome = Outcome::default();
             outcome.error =
