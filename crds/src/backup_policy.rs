@@ -1,9 +1,11 @@
 //! BackupPolicy: what of a system is protected, how often, and how old its copies may be at each centre.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::hook::Hook;
 
 /// Protects the system that lives in this namespace. Objects and volumes are included by default.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -25,6 +27,8 @@ use serde::{Deserialize, Serialize};
 )]
 #[kube(validation = Rule::new("size(self.metadata.name) <= 36")
     .message("metadata.name: at most 36 characters, so that the names of its recovery points fit"))]
+#[kube(validation = Rule::new("!has(self.spec.include) || !has(self.spec.include.kinds) || !has(self.spec.exclude) || !has(self.spec.exclude.kinds) || self.spec.exclude.kinds.all(k, !(k in self.spec.include.kinds))")
+    .message("spec.exclude.kinds: a kind is in spec.include.kinds as well; take it out of one · 同一类型不得既纳入又排除"))]
 #[serde(rename_all = "camelCase")]
 pub struct BackupPolicySpec {
     /// Cron expression with five fields, in UTC. Without one, points are made on demand only:
@@ -38,6 +42,13 @@ pub struct BackupPolicySpec {
     /// What is protected.
     #[serde(default)]
     pub include: Include,
+    /// What of it is left out again.
+    #[serde(default, skip_serializing_if = "Exclude::is_empty")]
+    pub exclude: Exclude,
+    /// What is run in the namespace before and after, in this order, so that what is taken is consistent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub hooks: Vec<Hook>,
     /// How old the newest proven copy may be, and how fast a restore must be, per centre.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["centre"]))]
@@ -45,15 +56,34 @@ pub struct BackupPolicySpec {
 }
 
 /// What of the namespace is taken.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq)]
+#[x_kube(validation = Rule::new("self.objects || ((!has(self.kinds) || size(self.kinds) == 0) && !has(self.labelSelector) && (!has(self.secrets) || self.secrets == 'All'))")
+    .message("kinds, labelSelector and secrets choose among objects, and objects is false · objects 为 false 时不得再选择对象"))]
+#[x_kube(validation = Rule::new("self.volumes || !has(self.volumeSelector)")
+    .message("volumeSelector chooses among volumes, and volumes is false · volumes 为 false 时不得再选择存储卷"))]
 #[serde(rename_all = "camelCase")]
 pub struct Include {
     /// The namespace's objects, by discovery; derived ones (pods, replica sets, endpoints) are left out.
     #[serde(default = "yes")]
     pub objects: bool,
+    /// Only objects of these kinds, as `configmaps` or `deployments.apps`. Without any: of all kinds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 253), regex(pattern = r"^[a-z0-9-]+(\.[a-z0-9.-]+)?$")))]
+    pub kinds: Vec<String>,
+    /// Only objects with such labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::selectors::schema")]
+    pub label_selector: Option<LabelSelector>,
+    /// Which Secrets are taken.
+    #[serde(default, skip_serializing_if = "Secrets::is_all")]
+    pub secrets: Secrets,
     /// The files of every bound volume claim.
     #[serde(default = "yes")]
     pub volumes: bool,
+    /// Only the files of claims with such labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::selectors::schema")]
+    pub volume_selector: Option<LabelSelector>,
     /// The department's own buckets in the store of this centre.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(regex(pattern = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")))]
@@ -66,7 +96,62 @@ fn yes() -> bool {
 
 impl Default for Include {
     fn default() -> Self {
-        Self { objects: true, volumes: true, buckets: Vec::new() }
+        Self {
+            objects: true,
+            kinds: Vec::new(),
+            label_selector: None,
+            secrets: Secrets::All,
+            volumes: true,
+            volume_selector: None,
+            buckets: Vec::new(),
+        }
+    }
+}
+
+/// Which Secrets are taken.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Secrets {
+    /// All but tokens of service accounts.
+    #[default]
+    All,
+    /// None: what a restore needs of them has to be there already, or comes from elsewhere.
+    None,
+    /// Those with the label `tripod.cloud/backup: "true"`.
+    Labelled,
+}
+
+impl Secrets {
+    #[must_use]
+    pub fn is_all(&self) -> bool {
+        *self == Self::All
+    }
+}
+
+/// What is left out of what would be taken.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Exclude {
+    /// Objects of these kinds, as `configmaps` or `deployments.apps`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 253), regex(pattern = r"^[a-z0-9-]+(\.[a-z0-9.-]+)?$")))]
+    pub kinds: Vec<String>,
+    /// Objects with such labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::selectors::some")]
+    pub label_selector: Option<LabelSelector>,
+    /// The files of these volume claims; the claims themselves are objects.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 64),
+        inner(length(max = 253), regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"))
+    )]
+    pub volumes: Vec<String>,
+}
+
+impl Exclude {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
     }
 }
 

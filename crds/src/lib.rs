@@ -10,11 +10,13 @@ pub mod centre;
 pub mod cloud;
 pub mod department;
 pub mod disaster_recovery_drill;
+pub mod hook;
 pub mod quantities;
 pub mod recovery_point;
 pub mod request_class;
 pub mod resource_request;
 pub mod restore;
+mod selectors;
 pub mod supervision_policy;
 pub mod utilisation_report;
 

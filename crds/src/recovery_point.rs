@@ -6,6 +6,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::backup_policy::{Exclude, Include};
+use crate::hook::{Hook, HookProgress};
+
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "tripod.cloud",
@@ -40,6 +43,22 @@ pub struct RecoveryPointSpec {
     /// Buckets whose objects are in the point.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub buckets: Vec<String>,
+    /// Which objects were chosen, where not all were: what the policy said when the run began. At the origin only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selection: Option<Selection>,
+    /// What is run before and after, as the policy said when the run began. At the origin only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub hooks: Vec<Hook>,
+}
+
+/// What a policy says of the objects that it takes.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+pub struct Selection {
+    #[serde(default)]
+    pub include: Include,
+    #[serde(default, skip_serializing_if = "Exclude::is_empty")]
+    pub exclude: Exclude,
 }
 
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
@@ -67,6 +86,22 @@ pub struct RecoveryPointStatus {
     /// What was taken, counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contents: Option<Contents>,
+    /// Kinds whose objects are not in it, since the namespace's account `tripod-backup` may not list them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_listed: Vec<String>,
+    /// The steps of hooks that were begun, in that order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<HookProgress>,
+    /// Why it can't succeed, once that is known: hooks still undo what they did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing: Option<Failing>,
+}
+
+/// Why a run can't succeed.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+pub struct Failing {
+    pub reason: String,
+    pub message: String,
 }
 
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]

@@ -93,6 +93,62 @@ fn what_is_wrong_in_itself_is_refused_with_its_field() -> Result<()> {
             "Duplicate value",
         ),
         (policy(json!({"storeUrl": "http://attacker"})), "storeUrl"),
+        (policy(json!({"include": {"kinds": ["Deployments"]}})), "spec.include.kinds"),
+        (policy(json!({"exclude": {"kinds": ["apps/v1"]}})), "spec.exclude.kinds"),
+        (
+            policy(json!({"include": {"kinds": ["secrets"]}, "exclude": {"kinds": ["secrets"]}})),
+            "a kind is in spec.include.kinds as well",
+        ),
+        (policy(json!({"include": {"objects": false, "kinds": ["secrets"]}})), "objects is false"),
+        (policy(json!({"include": {"objects": false, "secrets": "None"}})), "objects is false"),
+        (policy(json!({"include": {"secrets": "Some"}})), "spec.include.secrets"),
+        (policy(json!({"include": {"volumes": false, "volumeSelector": {}}})), "volumes is false"),
+        (
+            policy(
+                json!({"include": {"labelSelector": {"matchExpressions": [{"key": "a", "operator": "Like"}]}}}),
+            ),
+            "spec.include.labelSelector.matchExpressions[0].operator",
+        ),
+        (
+            policy(
+                json!({"include": {"volumeSelector": {"matchExpressions": [{"key": "a", "operator": "In"}]}}}),
+            ),
+            "In and NotIn need some",
+        ),
+        (policy(json!({"exclude": {"labelSelector": {}}})), "an empty selector matches everything"),
+        (policy(json!({"exclude": {"volumes": ["../data"]}})), "spec.exclude.volumes"),
+        (policy(json!({"hooks": [{"name": "a"}]})), "set before, after or both"),
+        (policy(json!({"hooks": [{"name": "A", "before": {"job": {"image": "i"}}}]})), "spec.hooks[0].name"),
+        (policy(json!({"hooks": [{"name": "a", "before": {}}]})), "set exec or job"),
+        (
+            policy(json!({"hooks": [{"name": "a", "before": {"job": {"image": "i"},
+                "exec": {"selector": {"matchLabels": {"a": "b"}}, "command": ["c"]}}}]})),
+            "set exec or job",
+        ),
+        (
+            policy(json!({"hooks": [{"name": "a", "after": {"exec": {"selector": {}, "command": ["c"]}}}]})),
+            "an empty selector matches everything",
+        ),
+        (
+            policy(
+                json!({"hooks": [{"name": "a", "after": {"exec": {"selector": {"matchLabels": {"a": "b"}}, "command": []}}}]}),
+            ),
+            "spec.hooks[0].after.exec.command",
+        ),
+        (
+            policy(json!({"hooks": [{"name": "a", "before": {"job": {"image": "i", "timeout": "soon"}}}]})),
+            "spec.hooks[0].before.job.timeout",
+        ),
+        (
+            policy(json!({"hooks": [{"name": "a", "before": {"job": {"image": "i", "onError": "Ignore"}}}]})),
+            "spec.hooks[0].before.job.onError",
+        ),
+        (
+            policy(
+                json!({"hooks": [{"name": "a", "before": {"job": {"image": "i"}}}, {"name": "a", "after": {"job": {"image": "i"}}}]}),
+            ),
+            "Duplicate value",
+        ),
         (object("BackupPolicy", &long, &json!({})), "at most 36 characters"),
         (drill(json!({"centre": "remote", "policy": "p", "mode": "Real"})), "spec.mode"),
         (drill(json!({"centre": "remote", "policy": "p", "deadlineSeconds": 1})), "spec.deadlineSeconds"),

@@ -4,13 +4,16 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use tripod_crds::backup_policy::{BackupPolicySpec, CentreStanding, Objective, ObjectiveState};
-use tripod_crds::recovery_point::{CopyState, PointPhase};
+use tripod_crds::backup_policy::{BackupPolicySpec, CentreStanding, Include, Objective, ObjectiveState};
+use tripod_crds::recovery_point::{CopyState, PointPhase, Selection};
 use tripod_crds::{BackupPolicy, BackupPolicyStatus, RecoveryPoint, RecoveryPointSpec};
 
 use crate::conditions::{self, Verdict};
 use crate::duration;
+use crate::hooks;
 use crate::schedule::Schedule;
+use crate::selection::Rules;
+use crate::selection::claims::{Claim, ClaimRules};
 
 /// The annotation that asks for a run now; a new token for each run.
 pub const RUN_ANNOTATION: &str = "tripod.cloud/run";
@@ -27,8 +30,8 @@ pub struct Observed {
     pub centres: BTreeSet<String>,
     /// Recovery points of this policy in the namespace.
     pub points: Vec<RecoveryPoint>,
-    /// Bound volume claims of the namespace.
-    pub claims: Vec<String>,
+    /// Volume claims of the namespace.
+    pub claims: Vec<Claim>,
     /// Buckets of the policy with what the store said against them, by position in the spec.
     pub bucket_errors: Vec<(usize, String)>,
     /// The store itself could not be asked.
@@ -100,6 +103,9 @@ fn validate(seen: &Observed) -> Result<Option<Schedule>, Verdict> {
         .transpose()
         .map_err(|e| Verdict::no("InvalidSchedule", format!("spec.schedule: {e}")))?;
     check_objectives(spec, &seen.centres)?;
+    Rules::new(&selection(spec)).map_err(|error| Verdict::no("InvalidSelector", error))?;
+    ClaimRules::new(&spec.include, &spec.exclude).map_err(|error| Verdict::no("InvalidSelector", error))?;
+    hooks::validate(&spec.hooks).map_err(|error| Verdict::no("InvalidHook", error))?;
     if let Some(error) = &seen.store_error {
         return Err(Verdict::no("StoreUnavailable", format!("centre {}: {error}", seen.centre)));
     }
@@ -162,7 +168,8 @@ fn phase(point: &RecoveryPoint) -> Option<PointPhase> {
 /// The name carries the second at which the run began, so that names sort as time does and two operators that
 /// both decide in one second make one point.
 fn create(seen: &Observed, now: Timestamp, token: Option<String>) -> Action {
-    let include = &seen.policy.spec.include;
+    let spec = &seen.policy.spec;
+    let include = &spec.include;
     let policy = seen.policy.metadata.name.clone().unwrap_or_default();
     // Statuses and names carry whole seconds; so does the time that is promised.
     let taken_at = Timestamp::from_second(now.as_second()).unwrap_or(now);
@@ -173,11 +180,29 @@ fn create(seen: &Observed, now: Timestamp, token: Option<String>) -> Action {
             origin: seen.centre.clone(),
             taken_at: Time(taken_at),
             objects: include.objects,
-            volumes: if include.volumes { seen.claims.clone() } else { Vec::new() },
+            volumes: chosen_claims(spec, &seen.claims),
             buckets: include.buckets.clone(),
+            selection: Some(selection(spec)).filter(|chosen| *chosen != Selection::default()),
+            hooks: spec.hooks.clone(),
         },
         token,
     }
+}
+
+/// What the policy says of objects, without what it says of the rest.
+#[must_use]
+pub fn selection(spec: &BackupPolicySpec) -> Selection {
+    let (mut include, mut exclude) = (spec.include.clone(), spec.exclude.clone());
+    let Include { volumes, volume_selector, buckets, .. } = Include::default();
+    (include.volumes, include.volume_selector, include.buckets) = (volumes, volume_selector, buckets);
+    exclude.volumes = Vec::new();
+    Selection { include, exclude }
+}
+
+/// The names of the claims whose files are taken. Rules that can't be read were refused before.
+fn chosen_claims(spec: &BackupPolicySpec, claims: &[Claim]) -> Vec<String> {
+    let Ok(rules) = ClaimRules::new(&spec.include, &spec.exclude) else { return Vec::new() };
+    claims.iter().filter(|claim| rules.claim(claim).is_taken()).map(|claim| claim.name.clone()).collect()
 }
 
 /// The status that follows. `created` says whether the action of the plan was carried out.
@@ -238,12 +263,17 @@ pub fn is_verified_at(point: &RecoveryPoint, centre: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
     use tripod_crds::RecoveryPointStatus;
-    use tripod_crds::backup_policy::Include;
+    use tripod_crds::backup_policy::{Exclude, Secrets};
     use tripod_crds::recovery_point::CentreCopy;
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
+    }
+
+    fn claim(name: &str, bound: bool) -> Claim {
+        Claim { name: name.into(), bound, ..Claim::default() }
     }
 
     fn seen() -> Observed {
@@ -253,6 +283,8 @@ mod tests {
                 schedule: Some("*/15 * * * *".into()),
                 suspend: false,
                 include: Include { buckets: vec!["files".into()], ..Include::default() },
+                exclude: Exclude::default(),
+                hooks: Vec::new(),
                 objectives: vec![Objective { centre: "remote".into(), rpo: "30m".into(), rto: None }],
             },
         );
@@ -263,10 +295,16 @@ mod tests {
             active_here: true,
             centres: BTreeSet::from(["production".into(), "remote".into()]),
             points: Vec::new(),
-            claims: vec!["data".into()],
+            claims: vec![claim("data", true)],
             bucket_errors: Vec::new(),
             store_error: None,
         }
+    }
+
+    /// A selector that can't be read.
+    fn like() -> Option<LabelSelector> {
+        let expression = LabelSelectorRequirement { operator: "Like".into(), ..Default::default() };
+        Some(LabelSelector { match_expressions: Some(vec![expression]), ..LabelSelector::default() })
     }
 
     fn point(taken: &str, phase: PointPhase, remote: CopyState) -> RecoveryPoint {
@@ -277,6 +315,8 @@ mod tests {
             objects: true,
             volumes: Vec::new(),
             buckets: Vec::new(),
+            selection: None,
+            hooks: Vec::new(),
         };
         let mut point = RecoveryPoint::new("registration-x", spec);
         let copy = CentreCopy {
@@ -306,6 +346,22 @@ mod tests {
         assert_eq!(name(&decide(&seen(), at("2026-11-24T02:14:59Z"))), None);
         let plan = decide(&seen(), at("2026-11-24T02:15:03Z"));
         assert_eq!(name(&plan), Some("registration-20261124t021503"));
+    }
+
+    #[test]
+    fn a_point_says_what_was_chosen_when_it_began() {
+        let spec = |seen: &Observed| match decide(seen, at("2026-11-24T02:15:03Z")).action {
+            Action::Create { spec, .. } => spec,
+            Action::Nothing => panic!("no point"),
+        };
+        let mut seen = seen();
+        seen.claims = vec![claim("data", true), claim("cache", true), claim("new", false)];
+        let all = spec(&seen);
+        assert_eq!((all.volumes, all.selection), (vec!["data".to_owned(), "cache".to_owned()], None));
+        seen.policy.spec.exclude.volumes = vec!["cache".into()];
+        assert_eq!((spec(&seen).volumes, spec(&seen).selection), (vec!["data".to_owned()], None));
+        seen.policy.spec.include.secrets = Secrets::None;
+        assert_eq!(spec(&seen).selection.map(|s| s.include.secrets), Some(Secrets::None));
     }
 
     #[test]
@@ -355,6 +411,14 @@ mod tests {
         );
         assert!(
             broken(|s| s.policy.spec.objectives[0].rpo = "0".into()).starts_with("spec.objectives[0].rpo: ")
+        );
+        assert!(
+            broken(|s| s.policy.spec.include.volume_selector = like())
+                .starts_with("spec.include.volumeSelector: ")
+        );
+        assert!(
+            broken(|s| s.policy.spec.include.label_selector = like())
+                .starts_with("spec.include.labelSelector: ")
         );
         assert!(
             broken(|s| s.bucket_errors = vec![(0, "no".into())]).starts_with("spec.include.buckets[0]: ")

@@ -52,6 +52,8 @@ fn point(name: &str, taken: i64, here: CopyState) -> RecoveryPoint {
         objects: true,
         volumes: vec!["data".into()],
         buckets: vec!["files".into()],
+        selection: None,
+        hooks: Vec::new(),
     };
     let mut point = RecoveryPoint::new(name, spec);
     let copy = CentreCopy {

@@ -17,6 +17,8 @@ use crate::quantity;
 pub use next::{Situation, next, situation};
 pub use tables::{REQUEST_COLUMNS, age, department, request_row};
 
+#[path = "explain_backup.rs"]
+pub mod backup;
 #[path = "explain_clouds.rs"]
 mod clouds;
 #[path = "explain_next.rs"]

@@ -17,6 +17,7 @@ pub mod disaster_recovery_drill;
 pub mod duration;
 pub mod explain;
 pub mod forecast;
+pub mod hooks;
 pub mod isolation;
 pub mod ledger;
 pub mod link;

@@ -296,6 +296,17 @@ pub fn backup_objects(department: &str, namespace: &str, operator_namespace: &st
     ]
 }
 
+/// The rights of the account that hooks are run as. Only where a policy has some. It needs no object: nothing ever runs as
+/// it, and the operator acts as it.
+#[must_use]
+pub fn hook_binding(department: &str, namespace: &str) -> Value {
+    json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+        "metadata": {"name": "tripod-hooks", "namespace": namespace,
+            "labels": {DEPARTMENT: department, "app.kubernetes.io/managed-by": "tripod"}},
+        "roleRef": cluster_role("tripod-hooks"),
+        "subjects": [{"kind": "ServiceAccount", "name": "tripod-hooks", "namespace": namespace}]})
+}
+
 /// Puts the hash of an object into it, so that a glance at its metadata tells whether it is what it should be.
 fn with_hash(mut object: Value) -> Value {
     let hash = hex::encode(&Sha256::digest(object.to_string())[..8]);

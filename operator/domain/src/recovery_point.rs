@@ -1,14 +1,17 @@
 //! How a recovery point comes to be at its origin, and how what all centres have proved of it becomes one
-//! status. The order is: objects, volumes and buckets side by side, then the manifest, which makes it whole.
+//! status. The order is: hooks, then objects, volumes and buckets side by side, then hooks again, and last the manifest,
+//! which makes it whole.
 
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use tripod_crds::recovery_point::{CentreCopy, CopyState, PointPhase};
+use tripod_crds::hook::{HookPhase, HookProgress};
+use tripod_crds::recovery_point::{CentreCopy, CopyState, Failing, PointPhase};
 use tripod_crds::{RecoveryPoint, RecoveryPointStatus};
 
 use crate::conditions::{self, Verdict};
+use crate::hooks::{self, At, Next, Stage};
 use crate::manifest::{BucketPart, CopyRecord, Part, PointManifest};
 
 /// A run that is not complete after this long has failed: something it needs will not come by itself.
@@ -44,6 +47,8 @@ pub struct Observed {
     pub volumes: BTreeMap<String, Part>,
     pub buckets: BTreeMap<String, BucketPart>,
     pub movers: BTreeMap<String, MoverState>,
+    /// Steps of hooks that were begun and have no end yet.
+    pub hooks: hooks::Seen,
     /// By centre, every Centre that keeps copies.
     pub readings: BTreeMap<String, Reading>,
     /// How often other centres' vaults are looked at, in seconds.
@@ -53,6 +58,10 @@ pub struct Observed {
 /// What to do in one pass. Everything in it may be done side by side.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Plan {
+    /// Write down that this step of a hook is begun, then run it.
+    Begin(At),
+    /// A step of a hook runs.
+    Await(At),
     /// Gather what is missing; movers that run are left alone.
     Gather { objects: bool, launch: Vec<String>, buckets: Vec<String>, waiting: Vec<String> },
     /// All parts are there: remove the movers of these claims, whose pods would keep the claims from being deleted.
@@ -68,17 +77,76 @@ pub enum Plan {
 /// Pure, total.
 #[must_use]
 pub fn decide(seen: &Observed, now: Timestamp) -> Plan {
-    let phase = seen.point.status.as_ref().and_then(|status| status.phase);
-    if seen.point.spec.origin != seen.centre || seen.manifest.is_some() || phase == Some(PointPhase::Failed) {
-        return Plan::Watch;
+    course(seen, now).plan
+}
+
+/// What is done, how the hooks stand, and why the run can't succeed, once that is known.
+struct Course {
+    plan: Plan,
+    hooks: Vec<HookProgress>,
+    failing: Option<Failing>,
+}
+
+fn course(seen: &Observed, now: Timestamp) -> Course {
+    let status = seen.point.status.clone().unwrap_or_default();
+    let (hooks, spec) = (status.hooks, &seen.point.spec);
+    if spec.origin != seen.centre || seen.manifest.is_some() || status.phase == Some(PointPhase::Failed) {
+        return Course { plan: Plan::Watch, hooks, failing: status.failing };
     }
+    // What failed once stays failed, while hooks undo what they did.
+    let mut failing = status.failing;
+    let before = hooks::walk(&spec.hooks, &hooks, &seen.hooks, Stage::Taking, now);
+    let walk = match before.next {
+        Next::Take if failing.is_none() => match take(seen, now) {
+            Taking::More(plan) if !before.steps.iter().any(|step| step.phase == HookPhase::After) => {
+                return Course { plan, hooks: before.steps, failing };
+            }
+            // Something that was there is gone, and hooks have woken the system already: it can't be taken any more.
+            Taking::More(_) => {
+                let message =
+                    "a part is gone from the vault, and hooks have run after it was taken".to_owned();
+                failing = Some(Failing { reason: "PartLost".into(), message });
+                hooks::walk(&spec.hooks, &hooks, &seen.hooks, Stage::Over, now)
+            }
+            Taking::Failed(why) => {
+                failing = Some(why);
+                hooks::walk(&spec.hooks, &hooks, &seen.hooks, Stage::Over, now)
+            }
+            Taking::All => hooks::walk(&spec.hooks, &hooks, &seen.hooks, Stage::Over, now),
+        },
+        Next::Take => hooks::walk(&spec.hooks, &hooks, &seen.hooks, Stage::Over, now),
+        _ => before,
+    };
+    let plan = match walk.next {
+        Next::Begin(at) => Plan::Begin(at),
+        Next::Wait(at) => Plan::Await(at),
+        Next::Take => Plan::Watch,
+        Next::Done(words) => {
+            let of_hook = words.map(|message| Failing { reason: "HookFailed".into(), message });
+            match failing.clone().or(of_hook) {
+                Some(Failing { reason, message }) => Plan::Fail { reason, message },
+                None => clear_or_seal(seen, now),
+            }
+        }
+    };
+    Course { plan, hooks: walk.steps, failing }
+}
+
+/// How far the taking of data is.
+enum Taking {
+    More(Plan),
+    Failed(Failing),
+    All,
+}
+
+fn take(seen: &Observed, now: Timestamp) -> Taking {
     let spec = &seen.point.spec;
     for (claim, state) in &seen.movers {
         if let MoverState::Failed(words) = state
             && !seen.volumes.contains_key(claim)
         {
             let message = format!("spec.volumes: the files of claim {claim} could not be read: {words}");
-            return Plan::Fail { reason: "MoverFailed".into(), message };
+            return Taking::Failed(Failing { reason: "MoverFailed".into(), message });
         }
     }
     let objects = spec.objects && seen.objects.is_none();
@@ -86,21 +154,21 @@ pub fn decide(seen: &Observed, now: Timestamp) -> Plan {
     let buckets: Vec<String> =
         spec.buckets.iter().filter(|b| !seen.buckets.contains_key(*b)).cloned().collect();
     if !objects && missing.is_empty() && buckets.is_empty() {
-        return clear_or_seal(seen, now);
+        return Taking::All;
     }
     if now.duration_since(spec.taken_at.0) > RUN_DEADLINE {
         let message = format!(
             "not complete {} h after it began; still missing: volumes {missing:?}, buckets {buckets:?}",
             RUN_DEADLINE.as_hours()
         );
-        return Plan::Fail { reason: "DeadlineExceeded".into(), message };
+        return Taking::Failed(Failing { reason: "DeadlineExceeded".into(), message });
     }
     // A mover that says it succeeded without a part in the vault was lied to, or its part was removed: again.
     let (launch, waiting) = missing
         .into_iter()
         .cloned()
         .partition(|claim| !matches!(seen.movers.get(claim), Some(MoverState::Running)));
-    Plan::Gather { objects, launch, buckets, waiting }
+    Taking::More(Plan::Gather { objects, launch, buckets, waiting })
 }
 
 /// Removed before the manifest makes the point whole: afterwards nobody looks for them any more.
@@ -141,6 +209,8 @@ pub struct Outcome {
     pub error: Option<String>,
     /// The manifest is in the vault.
     pub sealed: bool,
+    /// Kinds that may not be listed, once the objects were gathered.
+    pub not_listed: Option<Vec<String>>,
 }
 
 /// How long until it is worth looking again when nothing changes here.
@@ -148,7 +218,9 @@ pub struct Outcome {
 pub fn recheck(seen: &Observed, plan: &Plan) -> SignedDuration {
     match plan {
         Plan::Gather { .. } => SignedDuration::from_secs(5),
-        Plan::Clear(_) | Plan::Seal(_) | Plan::Fail { .. } => SignedDuration::from_secs(1),
+        Plan::Clear(_) | Plan::Seal(_) | Plan::Fail { .. } | Plan::Begin(_) | Plan::Await(_) => {
+            SignedDuration::from_secs(1)
+        }
         Plan::Watch => {
             SignedDuration::from_secs(i64::from(seen.interval) * if is_settled(seen) { 5 } else { 1 })
         }
@@ -165,6 +237,7 @@ fn is_settled(seen: &Observed) -> bool {
 #[must_use]
 pub fn status(seen: &Observed, plan: &Plan, outcome: &Outcome, now: Timestamp) -> RecoveryPointStatus {
     let previous = seen.point.status.clone().unwrap_or_default();
+    let course = course(seen, now);
     let manifest = match plan {
         Plan::Seal(manifest) if outcome.sealed => Some(manifest.as_ref()),
         _ => seen.manifest.as_ref(),
@@ -173,14 +246,16 @@ pub fn status(seen: &Observed, plan: &Plan, outcome: &Outcome, now: Timestamp) -
         Plan::Fail { .. } => PointPhase::Failed,
         _ if manifest.is_some() => PointPhase::Complete,
         Plan::Watch => previous.phase.unwrap_or(PointPhase::Running),
-        Plan::Gather { .. } | Plan::Clear(_) | Plan::Seal(_) => PointPhase::Running,
+        Plan::Begin(_) | Plan::Await(_) | Plan::Gather { .. } | Plan::Clear(_) | Plan::Seal(_) => {
+            PointPhase::Running
+        }
     };
     let centres: Vec<CentreCopy> =
         seen.readings.iter().map(|(centre, reading)| copy_at(centre, reading, &previous.centres)).collect();
     let generation = seen.point.metadata.generation;
     let mut conditions = previous.conditions.clone();
     if phase != PointPhase::Failed || matches!(plan, Plan::Fail { .. }) {
-        conditions::set(&mut conditions, "Ready", &ready(phase, plan, outcome), generation, now);
+        conditions::set(&mut conditions, "Ready", &ready(seen, phase, plan, outcome), generation, now);
     }
     let here = centres.iter().find(|copy| copy.centre == seen.centre).map(|copy| copy.state);
     conditions::set(&mut conditions, "Verified", &verified(&seen.centre, here), generation, now);
@@ -195,16 +270,23 @@ pub fn status(seen: &Observed, plan: &Plan, outcome: &Outcome, now: Timestamp) -
         root_digest: manifest.map(|m| m.root_digest.clone()).or(previous.root_digest),
         contents: manifest.map(PointManifest::contents).or(previous.contents),
         centres,
+        not_listed: outcome.not_listed.clone().unwrap_or(previous.not_listed),
+        hooks: course.hooks,
+        failing: course.failing,
     }
 }
 
-fn ready(phase: PointPhase, plan: &Plan, outcome: &Outcome) -> Verdict {
+fn ready(seen: &Observed, phase: PointPhase, plan: &Plan, outcome: &Outcome) -> Verdict {
     match (phase, plan, &outcome.error) {
         (PointPhase::Complete, ..) => {
             Verdict::yes("Complete", "everything was written to the vault of its origin")
         }
         (_, Plan::Fail { reason, message }, _) => Verdict::no(reason, message.clone()),
         (_, _, Some(error)) => Verdict::no("Retrying", error.clone()),
+        (_, Plan::Begin(at) | Plan::Await(at), _) => {
+            let name = seen.point.spec.hooks.get(at.0).map_or("", |hook| hook.name.as_str());
+            Verdict::no("RunningHooks", format!("{:?}: hook {name} runs", at.1))
+        }
         (_, Plan::Gather { launch, buckets, waiting, .. }, _) => {
             let volumes: Vec<&String> = launch.iter().chain(waiting).collect();
             Verdict::no("Gathering", format!("waiting for volumes {volumes:?} and buckets {buckets:?}"))
@@ -270,6 +352,8 @@ mod tests {
                 objects: true,
                 volumes: vec!["data".into()],
                 buckets: Vec::new(),
+                selection: None,
+                hooks: Vec::new(),
             },
         );
         point.metadata.namespace = Some("dept-health".into());
@@ -281,6 +365,7 @@ mod tests {
             volumes: BTreeMap::new(),
             buckets: BTreeMap::new(),
             movers: BTreeMap::new(),
+            hooks: hooks::Seen::new(),
             readings: BTreeMap::from([("remote".into(), Reading::NoRecord)]),
             interval: 60,
         }
@@ -327,6 +412,37 @@ mod tests {
         let status = status(&seen, &plan, &Outcome::default(), at(NOW));
         assert_eq!(status.phase, Some(PointPhase::Failed));
         assert!(status.conditions[0].message.contains("permission denied"));
+    }
+
+    #[test]
+    fn hooks_stand_around_what_is_taken() {
+        let mut seen = seen();
+        let step = serde_json::json!({"job": {"image": "i"}});
+        let hook = serde_json::json!([{"name": "quiet", "before": step, "after": step}]);
+        seen.point.spec.hooks = serde_json::from_value(hook).unwrap();
+        let now = at(NOW);
+        let key = |phase| ("quiet".to_owned(), phase);
+        let pass = |seen: &mut Observed| {
+            let plan = decide(seen, now);
+            seen.point.status = Some(status(seen, &plan, &Outcome::default(), now));
+            plan
+        };
+        assert_eq!(pass(&mut seen), Plan::Begin((0, HookPhase::Before)));
+        seen.hooks.insert(key(HookPhase::Before), hooks::StepState::Running);
+        assert_eq!(pass(&mut seen), Plan::Await((0, HookPhase::Before)));
+        seen.hooks.insert(key(HookPhase::Before), hooks::StepState::Succeeded("quiet".into()));
+        assert!(matches!(pass(&mut seen), Plan::Gather { .. }));
+        // A volume that can't be read fails the point, and not before the system was woken.
+        seen.movers.insert("data".into(), MoverState::Failed("permission denied".into()));
+        assert_eq!(pass(&mut seen), Plan::Begin((0, HookPhase::After)));
+        // Its Job is forgotten meanwhile: what failed stays failed.
+        seen.movers.clear();
+        seen.hooks.insert(key(HookPhase::After), hooks::StepState::Running);
+        assert_eq!(pass(&mut seen), Plan::Await((0, HookPhase::After)));
+        seen.hooks.insert(key(HookPhase::After), hooks::StepState::Succeeded(String::new()));
+        let Plan::Fail { message, .. } = pass(&mut seen) else { panic!("not failed") };
+        assert!(message.contains("permission denied"), "{message}");
+        assert_eq!(seen.point.status.unwrap().phase, Some(PointPhase::Failed));
     }
 
     #[test]

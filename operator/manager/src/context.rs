@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tripod_crds::{Cloud, RequestClass, SupervisionPolicy, UtilisationReport};
 
 use crate::controllers::bucket_replication::{JobArguments, Links, RunsOfAll};
+use crate::controllers::recovery_point::RunningHooks;
 use crate::stores::Stores;
 use crate::telemetry::metrics::Metrics;
 use crate::tenancy::Tenancy;
@@ -55,6 +56,8 @@ pub struct Ctx {
     pub replication_jobs: JobArguments,
     /// Limits of the links between centres.
     pub links: Arc<Links>,
+    /// Commands of hooks that run in pods.
+    pub hooks: Arc<RunningHooks>,
 }
 
 /// A failed pass. It is shown, counted, and tried again later.

@@ -5,6 +5,7 @@ mod context;
 mod controllers;
 mod events;
 mod gateway;
+mod gather;
 mod leader;
 mod mover;
 mod operator;
@@ -78,7 +79,7 @@ async fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Operator(arguments) => operator::run(arguments).await,
         Command::Mover(arguments) => return mover::run(arguments).await,
-        Command::People(command) => return cli::run(command).await,
+        Command::People(command) => return cli::run(cli::Said::People(command)).await,
         Command::Replication(command) => return replicate::run(command).await,
         Command::Crds { directory } => crds(directory.as_deref()),
         Command::VaultPassword { key_file, system } => vault_password(&key_file, &system),

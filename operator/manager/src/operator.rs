@@ -185,6 +185,7 @@ fn assemble(
         runs: Arc::new(RunsOfAll::new(metrics.clone())),
         replication_jobs: arguments.replication_jobs.clone(),
         links: Arc::default(),
+        hooks: Arc::default(),
         client,
         centre,
         namespace,

@@ -54,7 +54,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
 }
 
 /// A command as it works here: under the name by which this program was called, for this cluster and operator.
-fn copyable(line: &str, plugin: bool, operator: &str, suffix: &str) -> String {
+pub(super) fn copyable(line: &str, plugin: bool, operator: &str, suffix: &str) -> String {
     let gives_verdict =
         ["kubectl tripod approve ", "kubectl tripod reject "].iter().any(|c| line.starts_with(c));
     let name = if plugin {

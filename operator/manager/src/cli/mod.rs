@@ -1,8 +1,11 @@
 //! Commands for people: as `kubectl tripod …` the only ones, as `tripod …` beside the others.
 
 mod approve;
+mod backup;
 mod department;
 mod explain;
+mod plan;
+mod points;
 mod requests;
 mod restore;
 mod scorecard;
@@ -30,7 +33,17 @@ const EXIT_CODES: &str = "Exit codes: 0 fine, 1 refused or failed, 2 wrong usage
 #[command(after_help = EXIT_CODES)]
 pub struct Plugin {
     #[command(subcommand)]
-    pub command: People,
+    pub command: Said,
+}
+
+/// What is said to the plugin. As `tripod …`, `plan` is a word of replication; there it is `tripod backup plan`.
+#[derive(Subcommand)]
+pub enum Said {
+    #[command(flatten)]
+    People(People),
+    /// Show what would be done, and do nothing.
+    #[command(subcommand)]
+    Plan(plan::Plans),
 }
 
 /// What people do.
@@ -54,6 +67,12 @@ pub enum People {
     /// Restore a recovery point into a namespace, or show what that would change.
     #[command(after_help = EXIT_CODES)]
     Restore(restore::Arguments),
+    /// Make a recovery point, or show what one would hold.
+    #[command(subcommand)]
+    Backup(backup::Backups),
+    /// List recovery points with where each is and since when that is proved.
+    #[command(after_help = EXIT_CODES)]
+    Points(points::Arguments),
     /// Write a department's month on a page: what it had, what it used, and where its systems stand.
     #[command(after_help = EXIT_CODES)]
     Scorecard(scorecard::Arguments),
@@ -159,15 +178,10 @@ fn is_plugin_name(program: &OsStr) -> bool {
 }
 
 /// Does what was asked for. Says in one line on stderr what was refused or failed.
-pub async fn run(command: People) -> ExitCode {
+pub async fn run(command: Said) -> ExitCode {
     let done = match command {
-        People::Approve(arguments) => approve::run(arguments, approve::APPROVE).await,
-        People::Reject(arguments) => approve::run(arguments, approve::REJECT).await,
-        People::Requests(arguments) => requests::run(arguments).await,
-        People::Department(arguments) => department::run(arguments).await,
-        People::Explain(arguments) => explain::run(arguments).await,
-        People::Restore(arguments) => restore::run(arguments).await,
-        People::Scorecard(arguments) => scorecard::run(arguments).await,
+        Said::Plan(plan::Plans::Backup(arguments)) => plan::run(arguments).await,
+        Said::People(command) => people(command).await,
     };
     match done {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
@@ -176,6 +190,20 @@ pub async fn run(command: People) -> ExitCode {
             ExitCode::FAILURE
         }
         Ok(()) => ExitCode::SUCCESS,
+    }
+}
+
+async fn people(command: People) -> anyhow::Result<()> {
+    match command {
+        People::Approve(arguments) => approve::run(arguments, approve::APPROVE).await,
+        People::Reject(arguments) => approve::run(arguments, approve::REJECT).await,
+        People::Requests(arguments) => requests::run(arguments).await,
+        People::Department(arguments) => department::run(arguments).await,
+        People::Explain(arguments) => explain::run(arguments).await,
+        People::Restore(arguments) => restore::run(arguments).await,
+        People::Backup(command) => backup::run(command).await,
+        People::Points(arguments) => points::run(arguments).await,
+        People::Scorecard(arguments) => scorecard::run(arguments).await,
     }
 }
 
@@ -245,6 +273,11 @@ mod tests {
             "kubectl-tripod requests -A -w -o json",
             "kubectl-tripod requests --namespace dept-health",
             "kubectl-tripod department health -o json --lang zh",
+            "kubectl-tripod plan backup registration -n a -o json --lang zh",
+            "kubectl-tripod backup plan registration -n a",
+            "kubectl-tripod backup now registration -n a --wait --timeout 10m",
+            "kubectl-tripod points -A -o json",
+            "kubectl-tripod points -n a --policy registration --lang zh",
             "kubectl-tripod scorecard health --month 2026-10 -o html --lang zh",
             "kubectl-tripod restore p -n a --existing update --dry-run --volumes none --map-registry a=b -l app=web",
             "kubectl-tripod explain registration -n dept-health --lang en --as zhang@health --as-group g",
@@ -261,6 +294,12 @@ mod tests {
             "kubectl-tripod restore",
             "kubectl-tripod restore p --existing replace",
             "kubectl-tripod restore p --map-registry a",
+            "kubectl-tripod plan",
+            "kubectl-tripod plan restore a",
+            "kubectl-tripod backup now",
+            "kubectl-tripod backup now a --timeout 10m",
+            "kubectl-tripod backup now a --wait --timeout soon",
+            "kubectl-tripod points -A -n a",
             "kubectl-tripod explain a --lang fr",
             "kubectl-tripod explain a --as-group g",
         ] {

@@ -165,6 +165,7 @@ async fn bench(systems: i64) -> Bench {
         runs: Arc::new(RunsOfAll::new(Arc::default())),
         replication_jobs: jobs.unwrap(),
         links: Arc::default(),
+        hooks: Arc::default(),
         client,
         centre: "bench".into(),
         namespace,

@@ -6,6 +6,7 @@
 
 mod backend;
 pub mod digest;
+pub mod documents;
 pub mod escrow;
 mod json;
 pub mod key;
@@ -17,6 +18,7 @@ mod seal;
 mod stream;
 pub mod wire;
 
+pub use documents::{DocumentFeed, Unread, documents};
 pub use key::MasterKey;
 pub use repository::{Document, SystemVault, VaultError};
 pub use tripod_domain::manifest::Part;

@@ -20,11 +20,11 @@ use tripod_domain::manifest::Part;
 use tripod_replication::{Store, StoreError};
 
 use super::backend::{Ahead, StoreBackend};
-use super::digest::{Totals, path_order};
+use super::digest::Totals;
+use super::documents::DocumentStream;
 use super::key::MasterKey;
 use super::seal::Seal;
 use super::stream::StreamSource;
-use super::wire::{Meta, Sender};
 use super::{layout, read};
 
 /// One system's repository in one centre's vault.
@@ -73,7 +73,7 @@ pub enum VaultError {
         detail: String,
     },
     /// A document's path is none.
-    #[error("`{0}` is no path of a document, or is there twice")]
+    #[error("`{0}` is no path of a document")]
     Document(String),
     /// The other end of a stream is gone.
     #[error("the stream broke: {0}")]
@@ -160,10 +160,13 @@ impl SystemVault {
         .await
     }
 
-    /// Archives Kubernetes objects as files below `/objects`.
-    pub async fn archive_documents(&self, point: &str, documents: Vec<Document>) -> Result<Part, VaultError> {
-        let stream = stream_of(documents)?;
-        self.archive(point, "objects", "/objects".into(), std::io::Cursor::new(stream)).await
+    /// Archives Kubernetes objects as files below `/objects`, as they come. They have to come in path order, none twice.
+    pub async fn archive_documents(
+        &self,
+        point: &str,
+        documents: DocumentStream,
+    ) -> Result<Part, VaultError> {
+        self.archive(point, "objects", "/objects".into(), documents).await
     }
 
     /// Archives a volume that arrives as a stream (see [`wire`](super::wire)). When the stream is cut off or breaks a
@@ -311,35 +314,4 @@ fn compare(saved: &SnapshotFile, totals: &Totals) -> Result<(), String> {
     } else {
         Err(format!("of {given:?} files and bytes, {kept:?} were kept"))
     }
-}
-
-/// Documents take the same way as volumes, so that there is one.
-fn stream_of(mut documents: Vec<Document>) -> Result<Vec<u8>, VaultError> {
-    documents.sort_by(|a, b| path_order(a.path.as_bytes(), b.path.as_bytes()));
-    let mut out = Vec::new();
-    let mut sender = Sender::new(&mut out);
-    let directory = |path: &str| Meta { path: path.into(), mode: 0o755, ..Meta::default() };
-    sender.directory(&directory(""))?;
-    let mut sent: BTreeSet<&str> = BTreeSet::new();
-    for document in &documents {
-        let path = document.path.as_str();
-        for (slash, _) in path.match_indices('/') {
-            if sent.insert(&path[..slash]) {
-                sender.directory(&directory(&path[..slash]))?;
-            }
-        }
-        if !sent.insert(path) {
-            return Err(VaultError::Document(path.to_owned()));
-        }
-        let meta = Meta {
-            path: path.into(),
-            mode: 0o644,
-            size: document.body.len() as u64,
-            // No time: what did not change is then the same file, in the same tree, and costs nothing.
-            ..Meta::default()
-        };
-        sender.file(&meta, |content| content.write_all(&document.body))?;
-    }
-    sender.finish()?;
-    Ok(out)
 }

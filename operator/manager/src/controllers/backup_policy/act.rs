@@ -3,7 +3,7 @@
 use kube::api::{ObjectMeta, PostParams};
 use tripod_crds::RecoveryPoint;
 use tripod_domain::backup_policy::{Action, Plan};
-use tripod_domain::namespace::backup_objects;
+use tripod_domain::namespace::{backup_objects, hook_binding};
 
 use crate::context::Ctx;
 
@@ -13,6 +13,9 @@ pub(super) async fn act(ctx: &Ctx, namespace: &str, plan: &Plan) -> Result<(), S
     let department = ctx.tenancy.read().department_of(namespace).map(ToOwned::to_owned).unwrap_or_default();
     for object in backup_objects(&department, namespace, &ctx.namespace) {
         ctx.apply(&ctx.client, &object).await?;
+    }
+    if !spec.hooks.is_empty() {
+        ctx.apply(&ctx.client, &hook_binding(&department, namespace)).await?;
     }
     let point = RecoveryPoint {
         metadata: ObjectMeta {

@@ -10,6 +10,7 @@ use tripod_crds::{BackupPolicy, Centre, RecoveryPoint};
 use tripod_domain::backup_policy::Observed;
 
 use crate::context::{Ctx, Error};
+use crate::gather;
 use crate::stores::{StoreAccess, Stores};
 
 pub(super) async fn observe(ctx: &Ctx, object: &BackupPolicy) -> Result<Observed, Error> {
@@ -18,8 +19,6 @@ pub(super) async fn observe(ctx: &Ctx, object: &BackupPolicy) -> Result<Observed
     let own = centres.iter().find(|c| c.name_any() == ctx.centre);
     let points = ctx.api::<RecoveryPoint>(&namespace).list(&ListParams::default()).await?;
     let claims = ctx.api::<PersistentVolumeClaim>(&namespace).list(&ListParams::default()).await?;
-    let bound =
-        |c: &PersistentVolumeClaim| c.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Bound");
     // Until the right to be active is held in a register, production is where systems are active.
     let active_here = own.is_some_and(|c| c.spec.role == CentreRole::Production);
     let (bucket_errors, store_error) = match own {
@@ -33,7 +32,7 @@ pub(super) async fn observe(ctx: &Ctx, object: &BackupPolicy) -> Result<Observed
         active_here,
         centres: centres.iter().map(ResourceExt::name_any).collect::<BTreeSet<_>>(),
         points: points.into_iter().filter(|p| p.spec.policy == object.name_any()).collect(),
-        claims: claims.iter().filter(|c| bound(c)).map(ResourceExt::name_any).collect(),
+        claims: claims.iter().map(gather::claim).collect(),
         bucket_errors,
         store_error,
     })

@@ -232,6 +232,8 @@ async fn announce(ctx: &Ctx, manifest: &PointManifest) -> Result<(), Error> {
             objects: manifest.objects.is_some(),
             volumes: manifest.volumes.keys().cloned().collect(),
             buckets: manifest.buckets.keys().cloned().collect(),
+            selection: None,
+            hooks: Vec::new(),
         },
         status: None,
     };

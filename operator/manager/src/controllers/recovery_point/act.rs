@@ -20,17 +20,19 @@ use crate::vault::{SystemVault, layout};
 
 pub(super) async fn act(ctx: &Ctx, seen: &Observed, plan: &Plan) -> Outcome {
     let result = match plan {
-        Plan::Watch | Plan::Fail { .. } => return Outcome::default(),
+        Plan::Watch | Plan::Fail { .. } | Plan::Begin(_) | Plan::Await(_) => return Outcome::default(),
         Plan::Gather { objects, launch, buckets, .. } => {
-            gather_parts(ctx, seen, *objects, launch, buckets).await
+            let mut outcome = Outcome::default();
+            outcome.error =
+                gather_parts(ctx, seen, *objects, launch, buckets, &mut outcome.not_listed).await.err();
+            return outcome;
         }
-        Plan::Clear(claims) => clear(ctx, seen, claims).await,
-        Plan::Seal(manifest) => match seal(ctx, manifest).await {
-            Ok(()) => return Outcome { sealed: true, error: None },
-            Err(error) => Err(error),
-        },
+        Plan::Clear(claims) => {
+            return Outcome { error: clear(ctx, seen, claims).await.err(), ..Outcome::default() };
+        }
+        Plan::Seal(manifest) => seal(ctx, manifest).await,
     };
-    Outcome { error: result.err(), sealed: false }
+    Outcome { sealed: result.is_ok(), error: result.err(), ..Outcome::default() }
 }
 
 /// The name of a volume's mover: the same for the same point and claim, and never too long.
@@ -46,6 +48,7 @@ async fn gather_parts(
     objects: bool,
     launch: &[String],
     buckets: &[String],
+    not_listed: &mut Option<Vec<String>>,
 ) -> Result<(), String> {
     let system = seen.point.namespace().unwrap_or_default();
     let point = seen.point.name_any();
@@ -56,7 +59,7 @@ async fn gather_parts(
         launch_mover(ctx, seen, &system, &point, claim).await?;
     }
     if objects {
-        archive_objects(ctx, &vault, &point).await?;
+        *not_listed = Some(archive_objects(ctx, seen, &vault).await?);
     }
     for bucket in buckets {
         copy_bucket(ctx, &centre, &vault, &point, bucket)
@@ -96,19 +99,19 @@ async fn clear(ctx: &Ctx, seen: &Observed, claims: &[String]) -> Result<(), Stri
     Ok(())
 }
 
-async fn archive_objects(ctx: &Ctx, vault: &SystemVault, point: &str) -> Result<(), String> {
-    let (documents, refused) = gather::objects(ctx, &vault.system).await?;
-    if !refused.is_empty() {
-        tracing::info!(
-            system = vault.system,
-            point,
-            ?refused,
-            "kinds that tripod-backup may not list are left out"
-        );
-    }
-    let part = vault.archive_documents(point, documents).await.map_err(|e| e.to_string())?;
-    let key = layout::objects_part(&vault.system, point);
-    vault.write_json(&key, &part).await.map_err(|e| e.to_string())
+/// The kinds that may not be listed.
+async fn archive_objects(ctx: &Ctx, seen: &Observed, vault: &SystemVault) -> Result<Vec<String>, String> {
+    let point = seen.point.name_any();
+    let selection = seen.point.spec.selection.clone().unwrap_or_default();
+    let (part, gathered) = gather::archive(ctx, vault, &point, &selection).await?;
+    let not_listed = gathered.tally.not_listed;
+    let needs: Vec<String> =
+        gathered.needs.iter().map(|(need, reading)| format!("{} {reading:?}", need.title())).collect();
+    let taken = part.files;
+    tracing::info!(system = vault.system, point, taken, ?not_listed, ?needs, "objects are archived");
+    let key = layout::objects_part(&vault.system, &point);
+    vault.write_json(&key, &part).await.map_err(|e| e.to_string())?;
+    Ok(not_listed)
 }
 
 /// Brings every version that is now in the bucket into the replica bucket of this centre. What an earlier point

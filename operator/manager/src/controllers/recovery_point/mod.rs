@@ -1,8 +1,11 @@
-//! RecoveryPoint: at its origin, gathers what belongs to it; everywhere, shows what the centres have proved.
+//! RecoveryPoint: at its origin, runs its hooks and gathers what belongs to it; everywhere, shows what the centres have proved.
 
 mod act;
 mod gather;
+mod hooks;
 mod observe;
+
+pub use hooks::Running as RunningHooks;
 
 use std::sync::Arc;
 
@@ -11,8 +14,10 @@ use k8s_openapi::api::batch::v1::Job;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, watcher};
 use kube::{Api, Resource, ResourceExt};
-use tripod_crds::RecoveryPoint;
+use tripod_crds::hook::HookState;
 use tripod_crds::recovery_point::PointPhase;
+use tripod_crds::{RecoveryPoint, RecoveryPointStatus};
+use tripod_domain::hooks::At;
 use tripod_domain::recovery_point::{self, Plan};
 
 use crate::context::{Ctx, Error};
@@ -47,6 +52,9 @@ async fn reconcile(object: Arc<RecoveryPoint>, ctx: Arc<Ctx>) -> Result<SignedDu
         ctx.write_status(&ctx.api(&namespace), object.as_ref(), object.status.as_ref(), &status).await?;
         return Ok(SignedDuration::from_millis(100));
     }
+    if let Plan::Begin(at) = plan {
+        return begin(&ctx, &object, &seen, &plan, at).await;
+    }
     let outcome = act::act(&ctx, &seen, &plan).await;
     let status = recovery_point::status(&seen, &plan, &outcome, Timestamp::now());
     if status.phase != before {
@@ -67,9 +75,39 @@ async fn reconcile(object: Arc<RecoveryPoint>, ctx: Arc<Ctx>) -> Result<SignedDu
             _ => {}
         }
     }
+    tell_of_hooks(&ctx, &object, &status).await;
     ctx.write_status(&ctx.api(&namespace), object.as_ref(), object.status.as_ref(), &status).await?;
+    hooks::clean(&ctx, &object, &status).await;
     match outcome.error {
         Some(error) => Err(Error::Other(error)),
         None => Ok(recovery_point::recheck(&seen, &plan)),
+    }
+}
+
+/// A step of a hook is written down before it is begun: whoever comes next knows of it, however this ends.
+async fn begin(
+    ctx: &Ctx,
+    object: &RecoveryPoint,
+    seen: &recovery_point::Observed,
+    plan: &Plan,
+    at: At,
+) -> Result<SignedDuration, Error> {
+    let namespace = object.namespace().unwrap_or_default();
+    let status = recovery_point::status(seen, plan, &recovery_point::Outcome::default(), Timestamp::now());
+    tell_of_hooks(ctx, object, &status).await;
+    ctx.write_status(&ctx.api(&namespace), object, object.status.as_ref(), &status).await?;
+    hooks::clean(ctx, object, &status).await;
+    hooks::begin(ctx, object, at).await.map_err(Error::Other)?;
+    Ok(recovery_point::recheck(seen, plan))
+}
+
+/// Tells of steps that have failed since the status that the object has.
+async fn tell_of_hooks(ctx: &Ctx, object: &RecoveryPoint, status: &RecoveryPointStatus) {
+    let known: Vec<_> = object.status.iter().flat_map(|status| &status.hooks).collect();
+    let failed = status.hooks.iter().filter(|step| step.state == HookState::Failed);
+    for step in failed.filter(|step| !known.contains(step)) {
+        let words = step.message.as_deref().unwrap_or_default();
+        let message = format!("{:?} {}: {words}", step.phase, step.name);
+        ctx.tell(&object.object_ref(&()), true, "HookFailed", &message).await;
     }
 }

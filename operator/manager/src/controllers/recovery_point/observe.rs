@@ -31,6 +31,7 @@ pub(super) async fn observe(ctx: &Ctx, object: &RecoveryPoint) -> Result<Observe
         volumes: BTreeMap::new(),
         buckets: BTreeMap::new(),
         movers: BTreeMap::new(),
+        hooks: BTreeMap::new(),
         readings: readings(ctx, &centres, &system, &point).await,
         interval: centres.iter().map(|c| c.spec.pull_interval_seconds).min().unwrap_or(60),
     };
@@ -43,6 +44,7 @@ pub(super) async fn observe(ctx: &Ctx, object: &RecoveryPoint) -> Result<Observe
     if seen.manifest.is_some() {
         return Ok(seen);
     }
+    seen.hooks = super::hooks::observe(ctx, object).await?;
     seen.objects = vault.read_json(&layout::objects_part(&system, &point)).await?;
     for claim in &object.spec.volumes {
         if let Some(part) = vault.read_json(&layout::volume_part(&system, &point, claim)).await? {

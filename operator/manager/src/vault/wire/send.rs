@@ -27,6 +27,11 @@ impl<W: Write> Sender<W> {
         Self { sink, digest: TreeDigest::default() }
     }
 
+    /// Where the stream is written to, for who takes away what is there.
+    pub fn sink(&mut self) -> &mut W {
+        &mut self.sink
+    }
+
     /// Sends a directory.
     pub fn directory(&mut self, meta: &Meta) -> io::Result<()> {
         self.header(meta, EntryType::Directory, None)?;
