@@ -14,6 +14,7 @@ pub mod quantities;
 pub mod recovery_point;
 pub mod request_class;
 pub mod resource_request;
+pub mod retention;
 pub mod supervision_policy;
 pub mod utilisation_report;
 
@@ -29,6 +30,7 @@ pub use disaster_recovery_drill::{
 pub use recovery_point::{RecoveryPoint, RecoveryPointSpec, RecoveryPointStatus};
 pub use request_class::{RequestClass, RequestClassSpec};
 pub use resource_request::{ResourceRequest, ResourceRequestSpec, ResourceRequestStatus};
+pub use retention::{CentreRetention, Retention, RetentionRules};
 pub use supervision_policy::{SupervisionPolicy, SupervisionPolicySpec, SupervisionPolicyStatus};
 pub use utilisation_report::{UtilisationReport, UtilisationReportSpec, UtilisationReportStatus};
 

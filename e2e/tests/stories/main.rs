@@ -26,6 +26,7 @@ mod replicate;
 mod replication_events;
 mod replication_jobs;
 mod replication_links;
+mod retention;
 mod scale;
 mod schema;
 mod stores;

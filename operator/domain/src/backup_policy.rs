@@ -254,6 +254,7 @@ mod tests {
                 suspend: false,
                 include: Include { buckets: vec!["files".into()], ..Include::default() },
                 objectives: vec![Objective { centre: "remote".into(), rpo: "30m".into(), rto: None }],
+                retention: None,
             },
         );
         policy.metadata.creation_timestamp = Some(Time(at("2026-11-24T02:00:01Z")));
@@ -285,6 +286,8 @@ mod tests {
             copied_at: None,
             verified_at: None,
             message: None,
+            kept_by: None,
+            mended: None,
         };
         point.status = Some(RecoveryPointStatus {
             phase: Some(phase),

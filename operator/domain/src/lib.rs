@@ -27,6 +27,7 @@ pub mod pull;
 pub mod quantity;
 pub mod recovery_point;
 pub mod resource_request;
+pub mod retention;
 pub mod scaling;
 pub mod schedule;
 pub mod scorecard;

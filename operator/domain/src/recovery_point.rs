@@ -30,6 +30,8 @@ pub enum Reading {
     Record(CopyRecord),
     /// Readable, and nothing about this point in it.
     NoRecord,
+    /// That centre had it, and let it go.
+    Removed,
     Unreadable(String),
 }
 
@@ -67,7 +69,9 @@ pub enum Plan {
 #[must_use]
 pub fn decide(seen: &Observed, now: Timestamp) -> Plan {
     let phase = seen.point.status.as_ref().and_then(|status| status.phase);
-    if seen.point.spec.origin != seen.centre || seen.manifest.is_some() || phase == Some(PointPhase::Failed) {
+    // What was complete is never gathered again: its moment is over, and it may have been removed.
+    let over = matches!(phase, Some(PointPhase::Failed | PointPhase::Complete));
+    if seen.point.spec.origin != seen.centre || seen.manifest.is_some() || over {
         return Plan::Watch;
     }
     let spec = &seen.point.spec;
@@ -142,7 +146,11 @@ pub fn recheck(seen: &Observed, plan: &Plan) -> SignedDuration {
 
 /// Proved everywhere: only damage can change it now.
 fn is_settled(seen: &Observed) -> bool {
-    let proved = |reading: &Reading| matches!(reading, Reading::Record(r) if r.state == CopyState::Verified);
+    let proved = |reading: &Reading| match reading {
+        Reading::Record(record) => record.state == CopyState::Verified,
+        Reading::Removed => true,
+        _ => false,
+    };
     !seen.readings.is_empty() && seen.readings.values().all(proved)
 }
 
@@ -216,18 +224,27 @@ fn copy_at(centre: &str, reading: &Reading, previous: &[CentreCopy]) -> CentreCo
         copied_at: None,
         verified_at: None,
         message,
+        kept_by: None,
+        mended: None,
     };
+    let known = previous.iter().find(|c| c.centre == centre);
     match reading {
         Reading::Record(record) => CentreCopy {
             copied_at: record.copied_at.map(Time),
             verified_at: record.verified_at.map(Time),
+            kept_by: record.kept_by.clone(),
+            mended: record.mended.clone(),
             ..copy(record.state, record.message.clone())
         },
+        Reading::Removed => copy(CopyState::Removed, None),
+        // A centre forgets in the end what it has removed.
+        Reading::NoRecord if known.is_some_and(|c| c.state == CopyState::Removed) => {
+            copy(CopyState::Removed, None)
+        }
         Reading::NoRecord => copy(CopyState::Pending, None),
         Reading::Unreadable(error) => {
-            let known = previous.iter().find(|c| c.centre == centre).cloned();
             let message = Some(format!("last known; the vault can't be read now: {error}"));
-            CentreCopy { message, ..known.unwrap_or_else(|| copy(CopyState::Unknown, None)) }
+            CentreCopy { message, ..known.cloned().unwrap_or_else(|| copy(CopyState::Unknown, None)) }
         }
     }
 }
@@ -322,6 +339,10 @@ mod tests {
             copied_at: Some(at(NOW)),
             verified_at: Some(at(NOW)),
             message: None,
+            policy: None,
+            kept_by: None,
+            mended: None,
+            mending_at: None,
         };
         seen.readings.insert("remote".into(), Reading::Record(known));
         let plan = decide(&seen, at(NOW));
@@ -347,6 +368,10 @@ mod tests {
             copied_at: None,
             verified_at: Some(at(NOW)),
             message: None,
+            policy: None,
+            kept_by: None,
+            mended: None,
+            mending_at: None,
         };
         seen.readings.insert("remote".into(), Reading::Record(proved.clone()));
         assert_eq!(wait(&seen), 300);

@@ -10,6 +10,7 @@ mod json;
 pub mod key;
 pub mod layout;
 mod mode;
+pub mod prune;
 mod read;
 pub mod repository;
 mod seal;
@@ -17,5 +18,5 @@ mod stream;
 pub mod wire;
 
 pub use key::MasterKey;
-pub use repository::{Document, SystemVault, VaultError};
+pub use repository::{Document, SystemVault, Turn, VaultError};
 pub use tripod_domain::manifest::Part;
