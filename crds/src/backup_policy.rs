@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::hook::Hook;
+use crate::retention::Retention;
 
 /// Protects the system that lives in this namespace. Objects and volumes are included by default.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -53,6 +54,9 @@ pub struct BackupPolicySpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["centre"]))]
     pub objectives: Vec<Objective>,
+    /// Which recovery points are kept, at each centre by its own count. Without it everything is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Retention>,
 }
 
 /// What of the namespace is taken.

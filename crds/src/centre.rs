@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::quantities;
+use crate::retention::RetentionRules;
 
 /// One data centre. The same object may be applied in every cluster: an operator knows which one it is by
 /// its `--centre` argument.
@@ -53,6 +54,14 @@ pub struct CentreSpec {
     #[serde(default = "default_verify_interval")]
     #[schemars(range(min = 10, max = 2_592_000))]
     pub verify_interval_seconds: u32,
+    /// What is kept here of policies that this cluster does not have, or that say nothing of it. Without it everything is. Its
+    /// `minimumAge` holds for every policy: no point goes that has not been in this vault for so long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<RetentionRules>,
+    /// How long the data of a point that was removed stays in the vault, in seconds: for those who are reading it.
+    #[serde(default = "default_prune_delay")]
+    #[schemars(range(max = 31_536_000))]
+    pub prune_delay_seconds: u32,
     /// The centre's S3-compatible store.
     pub store: StoreSpec,
     /// Who can open the repositories in this vault when no operator runs anywhere: public keys of age (`age1…`). Each system's
@@ -140,6 +149,10 @@ fn default_pull_interval() -> u32 {
 }
 
 fn default_verify_interval() -> u32 {
+    86_400
+}
+
+fn default_prune_delay() -> u32 {
     86_400
 }
 

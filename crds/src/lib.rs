@@ -16,6 +16,7 @@ pub mod recovery_point;
 pub mod request_class;
 pub mod resource_request;
 pub mod restore;
+pub mod retention;
 mod selectors;
 pub mod supervision_policy;
 pub mod utilisation_report;
@@ -33,6 +34,7 @@ pub use recovery_point::{RecoveryPoint, RecoveryPointSpec, RecoveryPointStatus};
 pub use request_class::{RequestClass, RequestClassSpec};
 pub use resource_request::{ResourceRequest, ResourceRequestSpec, ResourceRequestStatus};
 pub use restore::{Restore, RestoreSpec, RestoreStatus};
+pub use retention::{CentreRetention, Retention, RetentionRules};
 pub use supervision_policy::{SupervisionPolicy, SupervisionPolicySpec, SupervisionPolicyStatus};
 pub use utilisation_report::{UtilisationReport, UtilisationReportSpec, UtilisationReportStatus};
 

@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 use crate::backup_policy::{Exclude, Include};
 use crate::hook::{Hook, HookProgress};
 
+/// Annotation of a RecoveryPoint that no rule removes while it is there; its value says why. Written and taken off by the
+/// platform alone.
+pub const HOLD: &str = "tripod.cloud/hold";
+
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[kube(
     group = "tripod.cloud",
@@ -126,6 +130,12 @@ pub struct CentreCopy {
     /// Why it is not further, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// Why it is not removed there: `daily 2026-11-24, last`. Absent where everything is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_by: Option<String>,
+    /// The last time that damage was mended there, and from where.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mended: Option<String>,
 }
 
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -137,6 +147,8 @@ pub enum CopyState {
     Verified,
     /// Was there, and a later verification found damage.
     Damaged,
+    /// Was there until the rules of that centre let it go.
+    Removed,
 }
 
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]

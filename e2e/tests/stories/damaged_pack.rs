@@ -1,17 +1,19 @@
-//! One byte of a pack in the same-city vault goes bad. The next verification finds it, and nobody restores from it.
+//! One byte of a pack goes bad in every vault. The next verification finds it, nobody restores from it, and as soon as one
+//! other centre has the pack whole, the copy is mended from there.
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use tripod_e2e::kubectl::{Kubectl, described};
-use tripod_e2e::system::state_at;
+use tripod_e2e::system::{System, state_at};
 
-use crate::fixture::{CENTRES, PATIENCE, fill_volume, nothing_left, packs, protect, system};
+use crate::fixture::{CENTRES, PATIENCE, fill_volume, nothing_left, packs, protect, restic, system};
 
 #[test]
-fn a_damaged_copy_loses_its_mark_and_regains_it_when_mended() -> Result<()> {
+fn a_damaged_copy_loses_its_mark_and_is_mended_from_another_centre() -> Result<()> {
     let system = system("damaged")?;
     fill_volume(&system, 4, 100_000)?;
     protect(&system, &json!({}))?;
@@ -20,24 +22,25 @@ fn a_damaged_copy_loses_its_mark_and_regains_it_when_mended() -> Result<()> {
 
     let largest =
         packs(&system, "same-city").into_iter().max_by_key(|p| fs::metadata(p).map_or(0, |m| m.len()));
-    let pack = largest.context("the vault has no pack")?;
-    flip_a_byte(&pack)?;
+    let name = largest.as_ref().and_then(|pack| pack.file_name()).context("the vault has no pack")?;
+    let name = name.to_string_lossy().into_owned();
+    for centre in CENTRES {
+        flip_a_byte(&the_pack(&system, centre, &name)?)?;
+    }
     let namespace = system.namespace();
     let object = format!("recoverypoint/{point}");
     let words = ["-n", &namespace, &object];
     let same_city = system.at.kubectl("same-city")?;
-    let _often = Often::verify(&same_city)?;
-    same_city.until("the damage to be found", PATIENCE, &words, |seen| {
+    let _often = Often::verify(&same_city, "same-city")?;
+    same_city.until("the damage to be found, and others to be asked", PATIENCE, &words, |seen| {
         let verified = described(seen, "Verified");
         ensure!(
             seen["status"]["here"] == "Damaged" && verified.starts_with("Verified=False Damaged"),
             "{verified}"
         );
-        let message =
-            seen["status"]["centres"].as_array().into_iter().flatten().find(|c| c["centre"] == "same-city");
-        let message = message.and_then(|c| c["message"].as_str()).unwrap_or_default();
-        let name = pack.file_name().unwrap_or_default().to_string_lossy();
-        ensure!(message.contains(&*name), "the damaged pack is not named: {message}");
+        let message = text_at(seen, "same-city", "message");
+        ensure!(message.contains(&name), "the damaged pack is not named: {message}");
+        ensure!(message.contains("asked: production") && message.contains("remote"), "{message}");
         Ok(())
     })?;
     system.production()?.until("production to know", PATIENCE, &words, |seen| {
@@ -60,34 +63,63 @@ fn a_damaged_copy_loses_its_mark_and_regains_it_when_mended() -> Result<()> {
     kubectl.run(&["-n", &namespace, "delete", "drill/from-damage", "--timeout=60s"])?;
     nothing_left(&system, &kubectl, "same-city")?;
 
-    flip_a_byte(&pack)?;
-    same_city.until("the mended copy to be proved", PATIENCE, &words, |seen| {
-        ensure!(seen["status"]["here"] == "Verified", "{}", described(seen, "Verified"));
+    flip_a_byte(&the_pack(&system, "production", &name)?)?;
+    await_mended(&same_city, "same-city", "from production", &words)?;
+    let remote = system.at.kubectl("remote")?;
+    let _often_too = Often::verify(&remote, "remote")?;
+    await_mended(&remote, "remote", "from", &words)?;
+    for centre in CENTRES {
+        restic(&system, centre, &["check", "--read-data"])?;
+    }
+    Ok(())
+}
+
+fn await_mended(kubectl: &Kubectl, centre: &str, from: &str, words: &[&str]) -> Result<()> {
+    kubectl.until(&format!("the copy at {centre} to be mended"), PATIENCE, words, |seen| {
+        let mended = text_at(seen, centre, "mended");
+        ensure!(
+            seen["status"]["here"] == "Verified" && mended.contains(from),
+            "{}; mended: {mended}; {}",
+            described(seen, "Verified"),
+            text_at(seen, centre, "message")
+        );
         Ok(())
     })
 }
 
-/// While it lives, the same-city centre proves its copies again every ten seconds.
-struct Often<'a>(&'a Kubectl);
+fn text_at<'v>(point: &'v Value, centre: &str, field: &str) -> &'v str {
+    let copies = point["status"]["centres"].as_array();
+    let copy = copies.and_then(|copies| copies.iter().find(|c| c["centre"] == centre));
+    copy.and_then(|c| c[field].as_str()).unwrap_or_default()
+}
+
+/// A pack has the same name everywhere.
+fn the_pack(system: &System<'_>, centre: &str, name: &str) -> Result<PathBuf> {
+    let found = packs(system, centre).into_iter().find(|pack| pack.ends_with(name));
+    found.with_context(|| format!("{centre} has no pack {name}"))
+}
+
+/// While it lives, a centre proves its copies again every ten seconds.
+struct Often<'a>(&'a Kubectl, &'a str);
 
 impl<'a> Often<'a> {
-    fn verify(kubectl: &'a Kubectl) -> Result<Self> {
-        every(kubectl, 10)?;
-        Ok(Self(kubectl))
+    fn verify(kubectl: &'a Kubectl, centre: &'a str) -> Result<Self> {
+        every(kubectl, centre, 10)?;
+        Ok(Self(kubectl, centre))
     }
 }
 
 impl Drop for Often<'_> {
     fn drop(&mut self) {
-        if let Err(error) = every(self.0, 600) {
+        if let Err(error) = every(self.0, self.1, 600) {
             eprintln!("the interval could not be set back: {error:#}");
         }
     }
 }
 
-fn every(kubectl: &Kubectl, seconds: u32) -> Result<()> {
+fn every(kubectl: &Kubectl, centre: &str, seconds: u32) -> Result<()> {
     let patch = json!({"spec": {"verifyIntervalSeconds": seconds}}).to_string();
-    kubectl.run(&["patch", "centre/same-city", "--type=merge", "-p", &patch]).map(drop)
+    kubectl.run(&["patch", &format!("centre/{centre}"), "--type=merge", "-p", &patch]).map(drop)
 }
 
 /// In the middle, and in place, as a bad disk would. Twice is not at all.

@@ -30,6 +30,7 @@ mod replication_events;
 mod replication_jobs;
 mod replication_links;
 mod restore;
+mod retention;
 mod scale;
 mod schema;
 mod selection;

@@ -286,6 +286,7 @@ mod tests {
                 exclude: Exclude::default(),
                 hooks: Vec::new(),
                 objectives: vec![Objective { centre: "remote".into(), rpo: "30m".into(), rto: None }],
+                retention: None,
             },
         );
         policy.metadata.creation_timestamp = Some(Time(at("2026-11-24T02:00:01Z")));
@@ -325,6 +326,8 @@ mod tests {
             copied_at: None,
             verified_at: None,
             message: None,
+            kept_by: None,
+            mended: None,
         };
         point.status = Some(RecoveryPointStatus {
             phase: Some(phase),

@@ -62,6 +62,8 @@ fn point(name: &str, taken: i64, here: CopyState) -> RecoveryPoint {
         copied_at: None,
         verified_at: None,
         message: None,
+        kept_by: None,
+        mended: None,
     };
     point.status = Some(RecoveryPointStatus { centres: vec![copy], ..RecoveryPointStatus::default() });
     point

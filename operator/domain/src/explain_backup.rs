@@ -297,6 +297,7 @@ fn state(state: CopyState) -> Line {
         CopyState::Copied => Line::new("Copied", "已复制"),
         CopyState::Verified => Line::new("Verified", "已校验"),
         CopyState::Damaged => Line::new("Damaged", "已损坏"),
+        CopyState::Removed => Line::new("Removed", "已移除"),
     }
 }
 

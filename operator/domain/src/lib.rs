@@ -31,6 +31,7 @@ pub mod resource_request;
 pub mod restore;
 mod restore_status;
 pub mod restoring;
+pub mod retention;
 pub mod scaling;
 pub mod schedule;
 pub mod scorecard;

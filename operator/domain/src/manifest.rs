@@ -138,6 +138,36 @@ pub struct CopyRecord {
     pub verified_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// The BackupPolicy that made it. Absent in records of an earlier operator: those are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// Which rule keeps it here, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_by: Option<String>,
+    /// The last time that damage was mended here, and from where, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mended: Option<String>,
+    /// When other centres were last asked for what is damaged here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mending_at: Option<Timestamp>,
+}
+
+/// What is left of a point that a centre has removed, in that centre's own vault. While its data is still there it can be
+/// brought back from this.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Tombstone {
+    pub manifest: PointManifest,
+    pub removed_at: Timestamp,
+    /// When its data was marked for deletion, where that takes two steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marked_at: Option<Timestamp>,
+}
+
+/// What keeps a point whatever the rules say, in the vault of a centre that keeps it so.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    pub reason: String,
 }
 
 #[cfg(test)]

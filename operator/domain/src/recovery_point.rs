@@ -33,6 +33,8 @@ pub enum Reading {
     Record(CopyRecord),
     /// Readable, and nothing about this point in it.
     NoRecord,
+    /// That centre had it, and let it go.
+    Removed,
     Unreadable(String),
 }
 
@@ -90,7 +92,9 @@ struct Course {
 fn course(seen: &Observed, now: Timestamp) -> Course {
     let status = seen.point.status.clone().unwrap_or_default();
     let (hooks, spec) = (status.hooks, &seen.point.spec);
-    if spec.origin != seen.centre || seen.manifest.is_some() || status.phase == Some(PointPhase::Failed) {
+    // What was complete is never gathered again: its moment is over, and it may have been removed.
+    let over = matches!(status.phase, Some(PointPhase::Failed | PointPhase::Complete));
+    if spec.origin != seen.centre || seen.manifest.is_some() || over {
         return Course { plan: Plan::Watch, hooks, failing: status.failing };
     }
     // What failed once stays failed, while hooks undo what they did.
@@ -229,7 +233,11 @@ pub fn recheck(seen: &Observed, plan: &Plan) -> SignedDuration {
 
 /// Proved everywhere: only damage can change it now.
 fn is_settled(seen: &Observed) -> bool {
-    let proved = |reading: &Reading| matches!(reading, Reading::Record(r) if r.state == CopyState::Verified);
+    let proved = |reading: &Reading| match reading {
+        Reading::Record(record) => record.state == CopyState::Verified,
+        Reading::Removed => true,
+        _ => false,
+    };
     !seen.readings.is_empty() && seen.readings.values().all(proved)
 }
 
@@ -313,18 +321,27 @@ fn copy_at(centre: &str, reading: &Reading, previous: &[CentreCopy]) -> CentreCo
         copied_at: None,
         verified_at: None,
         message,
+        kept_by: None,
+        mended: None,
     };
+    let known = previous.iter().find(|c| c.centre == centre);
     match reading {
         Reading::Record(record) => CentreCopy {
             copied_at: record.copied_at.map(Time),
             verified_at: record.verified_at.map(Time),
+            kept_by: record.kept_by.clone(),
+            mended: record.mended.clone(),
             ..copy(record.state, record.message.clone())
         },
+        Reading::Removed => copy(CopyState::Removed, None),
+        // A centre forgets in the end what it has removed.
+        Reading::NoRecord if known.is_some_and(|c| c.state == CopyState::Removed) => {
+            copy(CopyState::Removed, None)
+        }
         Reading::NoRecord => copy(CopyState::Pending, None),
         Reading::Unreadable(error) => {
-            let known = previous.iter().find(|c| c.centre == centre).cloned();
             let message = Some(format!("last known; the vault can't be read now: {error}"));
-            CentreCopy { message, ..known.unwrap_or_else(|| copy(CopyState::Unknown, None)) }
+            CentreCopy { message, ..known.cloned().unwrap_or_else(|| copy(CopyState::Unknown, None)) }
         }
     }
 }
@@ -458,6 +475,10 @@ mod tests {
             copied_at: Some(at(NOW)),
             verified_at: Some(at(NOW)),
             message: None,
+            policy: None,
+            kept_by: None,
+            mended: None,
+            mending_at: None,
         };
         seen.readings.insert("remote".into(), Reading::Record(known));
         let plan = decide(&seen, at(NOW));
@@ -483,6 +504,10 @@ mod tests {
             copied_at: None,
             verified_at: Some(at(NOW)),
             message: None,
+            policy: None,
+            kept_by: None,
+            mended: None,
+            mending_at: None,
         };
         seen.readings.insert("remote".into(), Reading::Record(proved.clone()));
         assert_eq!(wait(&seen), 300);

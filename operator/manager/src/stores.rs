@@ -1,7 +1,8 @@
 //! From a Centre and the Secrets of the operator's own namespace to access: to stores, vaults and repositories.
 //! Every error names the field it comes from and what to do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, Config, ResourceExt};
@@ -10,7 +11,7 @@ use tripod_crds::centre::SecretRef;
 use tripod_replication::replica::Replica;
 use tripod_replication::{Reach, Store, StoreConfig, StoreError};
 
-use crate::vault::{MasterKey, SystemVault, layout};
+use crate::vault::{MasterKey, SystemVault, Turn, layout};
 
 /// Why there is no access.
 #[derive(thiserror::Error, Debug, Clone)]
@@ -44,6 +45,8 @@ pub struct Stores {
     namespace: String,
     master_key_secret: String,
     reach: Reach,
+    /// By centre and system.
+    turns: Arc<Mutex<HashMap<(String, String), Turn>>>,
 }
 
 impl Stores {
@@ -56,7 +59,7 @@ impl Stores {
         master_key_secret: String,
         reach: Reach,
     ) -> Self {
-        Self { client, config, centre, namespace, master_key_secret, reach }
+        Self { client, config, centre, namespace, master_key_secret, reach, turns: Arc::default() }
     }
 
     /// Access to a centre's store with the most that this operator has: to write where it serves the centre,
@@ -167,7 +170,10 @@ impl Stores {
     pub async fn vault(&self, centre: &Centre, system: &str) -> Result<SystemVault, StoreAccess> {
         let store = self.open(centre).await?;
         let key = self.master_key().await?;
-        Ok(SystemVault::new(store, centre.spec.store.bucket.clone(), system.to_owned(), &key))
+        let vault = SystemVault::new(store, centre.spec.store.bucket.clone(), system.to_owned(), &key);
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = turns.entry((centre.name_any(), system.to_owned())).or_default().clone();
+        Ok(vault.sharing(turn))
     }
 
     /// The Centre of this name.

@@ -29,6 +29,8 @@ pub struct CopyTally {
     pub skipped: u64,
     /// Bytes copied.
     pub bytes: u64,
+    /// Files that were asked for and that neither side has.
+    pub missing: Vec<String>,
     /// Files of the source whose content is not what their name says. Not copied.
     pub damaged: Vec<String>,
 }
@@ -83,6 +85,39 @@ pub async fn copy_missing(
     progress: &Progress,
 ) -> Result<CopyTally, StoreError> {
     let (there, here) = futures::future::try_join(source.files(folder), destination.files(folder)).await?;
+    copy_listed(source, destination, &there, &here, again, progress).await
+}
+
+/// As [`copy_missing`], of these files only.
+///
+/// # Errors
+/// The first call that failed for good.
+pub async fn copy_these(
+    source: &Place,
+    destination: &Place,
+    folder: &str,
+    these: &BTreeSet<String>,
+    again: &BTreeSet<String>,
+    progress: &Progress,
+) -> Result<CopyTally, StoreError> {
+    let (mut there, here) =
+        futures::future::try_join(source.files(folder), destination.files(folder)).await?;
+    there.retain(|name, _| these.contains(name));
+    let nowhere =
+        |name: &&String| !there.contains_key(*name) && (again.contains(*name) || !here.contains_key(*name));
+    let missing = these.iter().filter(nowhere).cloned().collect();
+    let tally = copy_listed(source, destination, &there, &here, again, progress).await?;
+    Ok(CopyTally { missing, ..tally })
+}
+
+async fn copy_listed(
+    source: &Place,
+    destination: &Place,
+    there: &BTreeMap<String, u64>,
+    here: &BTreeMap<String, u64>,
+    again: &BTreeSet<String>,
+    progress: &Progress,
+) -> Result<CopyTally, StoreError> {
     let wanted: Vec<(String, u64)> = there
         .iter()
         .filter(|(name, size)| again.contains(*name) || here.get(*name) != Some(*size))

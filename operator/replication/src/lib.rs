@@ -16,6 +16,7 @@ pub mod rate;
 pub mod reach;
 pub mod replica;
 pub mod store;
+pub mod sweep;
 mod transfer;
 pub mod wire;
 

@@ -68,6 +68,13 @@ struct Direction {
     work: &'static str,
 }
 
+/// Recovery points at a centre, and how they stand there.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Stand {
+    centre: String,
+    state: &'static str,
+}
+
 /// One target of a replication.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
 pub struct Replicated {
@@ -145,6 +152,9 @@ pub struct Metrics {
     verified_at: Family<Standing, Gauge>,
     objective: Family<Standing, Gauge>,
     moved: Family<Direction, Counter>,
+    points: Family<Stand, Gauge>,
+    removed: Family<At, Counter>,
+    mended: Family<At, Counter>,
     replications: Replications,
     probed: Family<At, Gauge>,
     probed_at: Family<At, Gauge>,
@@ -173,6 +183,9 @@ impl Default for Metrics {
             verified_at: Family::default(),
             objective: Family::default(),
             moved: Family::default(),
+            points: Family::default(),
+            removed: Family::default(),
+            mended: Family::default(),
             replications: Replications::default(),
             probed: Family::default(),
             probed_at: Family::default(),
@@ -218,6 +231,12 @@ impl Metrics {
         registry.register_with_unit("vault_moved", help, Unit::Bytes, self.moved.clone());
         let help = "Restores that have ended";
         registry.register("restores", help, self.restores.clone());
+        let help = "Recovery points that a centre keeps, by how their copies stand";
+        registry.register("recovery_points", help, self.points.clone());
+        let help = "Recovery points removed at a centre because no rule kept them";
+        registry.register("recovery_points_removed", help, self.removed.clone());
+        let help = "Damaged recovery points that were made whole from another centre";
+        registry.register("recovery_points_mended", help, self.mended.clone());
         self.replications.register(&mut registry);
         let help = "1 where the last probe of a centre's store succeeded, 0 where it did not";
         registry.register("store_probe_success", help, self.probed.clone());
@@ -253,6 +272,22 @@ impl Metrics {
         let result = if ok { "success" } else { "error" };
         self.reconciles.get_or_create(&Reconcile { kind, result }).inc();
         self.durations.get_or_create(&Kind { kind }).observe(took.as_secs_f64());
+    }
+
+    /// How many points a centre keeps in a state.
+    pub fn set_points(&self, centre: &str, state: &'static str, count: usize) {
+        let stand = Stand { centre: centre.into(), state };
+        self.points.get_or_create(&stand).set(count.try_into().unwrap_or(i64::MAX));
+    }
+
+    /// Counts a point that was removed.
+    pub fn removed(&self, centre: &str) {
+        self.removed.get_or_create(&At { centre: centre.into() }).inc();
+    }
+
+    /// Counts a point that was mended.
+    pub fn mended(&self, centre: &str) {
+        self.mended.get_or_create(&At { centre: centre.into() }).inc();
     }
 
     /// Whether this replica leads.

@@ -72,6 +72,52 @@ pub fn records(system: &str) -> String {
 /// All records lie below it.
 pub const COPIES: &str = "copies/";
 
+/// What is left of a point that was removed, while its data is still there.
+#[must_use]
+pub fn tombstone(system: &str, point: &str) -> String {
+    format!("{REMOVED}{system}/{point}.json")
+}
+
+/// All tombstones lie below it.
+pub const REMOVED: &str = "removed/";
+
+/// Says that a point was removed with its data, and is not to be pulled again.
+#[must_use]
+pub fn gone(system: &str, point: &str) -> String {
+    format!("{GONE}{system}/{point}")
+}
+
+/// All points that are gone lie below it.
+pub const GONE: &str = "gone/";
+
+/// Why a point is kept whatever the rules say.
+#[must_use]
+pub fn hold(system: &str, point: &str) -> String {
+    format!("{HOLDS}{system}/{point}.json")
+}
+
+/// All holds lie below it.
+pub const HOLDS: &str = "holds/";
+
+/// What a listing below one of these prefixes names: a system and a point.
+#[must_use]
+pub fn system_and_point<'k>(key: &'k str, prefix: &str) -> Option<(&'k str, &'k str)> {
+    let (system, point) = key.strip_prefix(prefix)?.split_once('/')?;
+    Some((system, point.strip_suffix(".json").unwrap_or(point)))
+}
+
+/// Everything of a point that its origin wrote lies below it.
+#[must_use]
+pub fn point(system: &str, point: &str) -> String {
+    format!("systems/{system}/points/{point}/")
+}
+
+/// Everything that the vault's centre knows of its copy of a point lies below it.
+#[must_use]
+pub fn copy(system: &str, point: &str) -> String {
+    format!("copies/{system}/{point}/")
+}
+
 /// Where the versions of one department bucket lie in the replica bucket.
 #[must_use]
 pub fn replica(system: &str, bucket: &str) -> String {

@@ -12,6 +12,7 @@ mod json;
 pub mod key;
 pub mod layout;
 mod mode;
+pub mod prune;
 mod read;
 pub mod repository;
 mod seal;
@@ -20,5 +21,5 @@ pub mod wire;
 
 pub use documents::{DocumentFeed, Unread, documents};
 pub use key::MasterKey;
-pub use repository::{Document, SystemVault, VaultError};
+pub use repository::{Document, SystemVault, Turn, VaultError};
 pub use tripod_domain::manifest::Part;

@@ -38,7 +38,11 @@ pub struct SystemVault {
     pub system: String,
     password: String,
     key: String,
+    turn: Turn,
 }
+
+/// Who adds to a system's part of a vault shares it with others who add; who takes away has it alone.
+pub type Turn = Arc<tokio::sync::RwLock<()>>;
 
 /// A small file that is kept whole in memory: a Kubernetes object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,7 +128,24 @@ impl SystemVault {
     #[must_use]
     pub fn new(store: Store, bucket: String, system: String, master: &MasterKey) -> Self {
         let (password, key) = (master.repository_password(&system), master.repository_key(&system));
-        Self { store, bucket, system, password, key }
+        Self { store, bucket, system, password, key, turn: Turn::default() }
+    }
+
+    /// The same, taking turns with all that have this turn.
+    #[must_use]
+    pub fn sharing(self, turn: Turn) -> Self {
+        Self { turn, ..self }
+    }
+
+    /// While it lives, nothing that is there is taken away. [`archive_stream`](Self::archive_stream) and its like have one of
+    /// their own: who holds one must not call them.
+    pub async fn adding(&self) -> impl Drop + Send + use<> {
+        Arc::clone(&self.turn).read_owned().await
+    }
+
+    /// While it lives, nothing is added.
+    pub async fn sweeping(&self) -> impl Drop + Send + use<> {
+        Arc::clone(&self.turn).write_owned().await
     }
 
     /// The password under which `restic` opens the repository. It stays in this module.
@@ -234,6 +255,7 @@ impl SystemVault {
         stream: impl Read + Send + 'static,
     ) -> Result<Part, VaultError> {
         let point = point.to_owned();
+        let _adding = self.adding().await;
         self.blocking(move |vault, runtime| {
             let snapshot = SnapshotOptions::default()
                 .host(vault.system.clone())
@@ -261,7 +283,7 @@ impl SystemVault {
     }
 
     /// Runs work that blocks on a thread that may.
-    async fn blocking<T: Send + 'static>(
+    pub(super) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(Self, Handle) -> Result<T, VaultError> + Send + 'static,
     ) -> Result<T, VaultError> {
@@ -288,7 +310,11 @@ impl SystemVault {
         Ok(Repository::new(&options, &backends)?)
     }
 
-    fn open(&self, runtime: &Handle, seal: Option<Arc<Seal>>) -> Result<Repository<OpenStatus>, VaultError> {
+    pub(super) fn open(
+        &self,
+        runtime: &Handle,
+        seal: Option<Arc<Seal>>,
+    ) -> Result<Repository<OpenStatus>, VaultError> {
         Ok(self.repository(runtime, seal)?.open(&self.credentials()?)?)
     }
 

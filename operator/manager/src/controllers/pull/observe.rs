@@ -1,38 +1,113 @@
-//! Reads which points the source has and what this centre's own vault says of them.
+//! Reads which points the source has, what this centre's own vault says of them, and what keeps them.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
-use tripod_crds::Centre;
-use tripod_domain::manifest::CopyRecord;
-use tripod_domain::pull::{Observed, PointKey};
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+use tripod_crds::recovery_point::HOLD;
+use tripod_crds::{BackupPolicy, Centre};
+use tripod_domain::manifest::{CopyRecord, Hold, Tombstone};
+use tripod_domain::pull::{Holds, Keeping, Observed, PointKey, Policy};
+use tripod_domain::retention::Rules;
 use tripod_replication::{Store, StoreError};
 
+use super::uses;
 use crate::context::{Ctx, Error};
 use crate::vault::layout;
 
 pub(super) async fn observe(ctx: &Ctx, centre: &Centre) -> Result<Observed, Error> {
     let store = ctx.stores.open(centre).await?;
-    let records = records(&store, &centre.spec.store.bucket).await?;
-    let offered = match &centre.spec.pull_from {
+    let bucket = &centre.spec.store.bucket;
+    let records = records(&store, bucket).await?;
+    let (offered, source_holds) = match &centre.spec.pull_from {
         // Where nothing is pulled from, the points were made here, and this vault has them.
-        None => points(&store, &centre.spec.store.bucket).await.map_err(|e| e.to_string()),
-        Some(name) => offered_by(ctx, name).await,
+        None => (points(&store, bucket).await.map_err(|e| e.to_string()), BTreeMap::new()),
+        Some(name) => {
+            offered_by(ctx, name).await.map_or_else(|e| (Err(e), BTreeMap::new()), |(p, h)| (Ok(p), h))
+        }
     };
     if let Err(error) = &offered {
         tracing::warn!(
             centre = centre.metadata.name,
             from = centre.spec.pull_from,
             error,
-            "the source can't be read"
+            "the source can't be read; nothing is removed meanwhile"
         );
     }
-    let verify_interval = SignedDuration::from_secs(centre.spec.verify_interval_seconds.into());
-    Ok(Observed { offered, records, verify_interval })
+    let (tombstones, unclear) = tombstones(&store, bucket).await?;
+    let keeping = match unclear.first() {
+        Some(key) => Err(format!("{} is malformed", layout::tombstone(&key.system, &key.point))),
+        None => keeping(ctx, centre, &store, source_holds).await,
+    };
+    if let Err(error) = &keeping {
+        tracing::warn!(centre = centre.metadata.name, error, "nothing is removed while this is not known");
+    }
+    let mut gone = match &centre.spec.pull_from {
+        Some(_) => keys(&store, bucket, layout::GONE).await?,
+        // Nothing is ever offered here again.
+        None => BTreeSet::new(),
+    };
+    gone.extend(unclear);
+    Ok(Observed {
+        offered,
+        records,
+        verify_interval: SignedDuration::from_secs(centre.spec.verify_interval_seconds.into()),
+        tombstones,
+        gone,
+        prune_delay: SignedDuration::from_secs(centre.spec.prune_delay_seconds.into()),
+        keeping,
+        set_aside: Vec::new(),
+    })
 }
 
-async fn offered_by(ctx: &Ctx, name: &str) -> Result<Vec<PointKey>, String> {
+type Offer = (Vec<PointKey>, BTreeMap<PointKey, String>);
+
+async fn offered_by(ctx: &Ctx, name: &str) -> Result<Offer, String> {
     let source = ctx.stores.centre(name).await.map_err(|e| format!("spec.pullFrom: {e}"))?;
     let store = ctx.stores.open(&source).await.map_err(|e| e.to_string())?;
-    points(&store, &source.spec.store.bucket).await.map_err(|e| e.to_string())
+    let offered = points(&store, &source.spec.store.bucket).await.map_err(|e| e.to_string())?;
+    let holds = holds(&store, &source.spec.store.bucket).await.map_err(|e| e.to_string())?;
+    Ok((offered, holds))
+}
+
+async fn keeping(
+    ctx: &Ctx,
+    centre: &Centre,
+    store: &Store,
+    source: BTreeMap<PointKey, String>,
+) -> Result<Keeping, String> {
+    let uses = uses::read(ctx, centre).await.map_err(|e| format!("who uses points: {e}"))?;
+    let here = holds(store, &centre.spec.store.bucket).await.map_err(|e| format!("holds: {e}"))?;
+    let objects = uses.points.iter().map(|point| {
+        let key = PointKey { system: point.namespace().unwrap_or_default(), point: point.name_any() };
+        (key, point.annotations().get(HOLD).cloned())
+    });
+    let objects = objects.collect();
+    let floor = match &centre.spec.retention {
+        Some(own) => Rules::read(own, SignedDuration::ZERO).map_err(|e| format!("spec.{e}"))?.minimum_age,
+        None => SignedDuration::ZERO,
+    };
+    let otherwise = centre.spec.retention.as_ref().filter(|own| own.counts());
+    let otherwise = otherwise.map(|own| Rules::read(own, floor)).transpose()?;
+    let policies = Api::<BackupPolicy>::all(ctx.client.clone()).list(&ListParams::default()).await;
+    let policies = policies.map_err(|e| format!("backuppolicies: {e}"))?.into_iter().map(|policy| {
+        let says = match &policy.spec.retention {
+            None => Policy::Silent,
+            Some(retention) => match Rules::read(retention.at(&centre.name_any()), floor) {
+                Ok(rules) => Policy::Rules(rules),
+                Err(error) => Policy::Unclear(error),
+            },
+        };
+        ((policy.namespace().unwrap_or_default(), policy.name_any()), says)
+    });
+    Ok(Keeping {
+        policies: policies.collect(),
+        otherwise,
+        holds: Holds { objects, here, source },
+        in_use: uses.in_use,
+        busy: uses.busy,
+    })
 }
 
 /// Points that are whole: those with a manifest.
@@ -61,4 +136,42 @@ async fn records(store: &Store, bucket: &str) -> Result<Vec<CopyRecord>, StoreEr
         }
     }
     Ok(found)
+}
+
+/// The points that keys below a prefix name.
+async fn keys(store: &Store, bucket: &str, prefix: &str) -> Result<BTreeSet<PointKey>, StoreError> {
+    let listed = store.list(bucket, prefix).await?;
+    let key = |(system, point): (&str, &str)| PointKey { system: system.to_owned(), point: point.to_owned() };
+    Ok(listed.iter().filter_map(|l| layout::system_and_point(&l.key, prefix).map(key)).collect())
+}
+
+/// A hold that can't be read holds.
+async fn holds(store: &Store, bucket: &str) -> Result<BTreeMap<PointKey, String>, StoreError> {
+    let mut found = BTreeMap::new();
+    for key in keys(store, bucket, layout::HOLDS).await? {
+        let reason = match store.get(bucket, &layout::hold(&key.system, &key.point)).await {
+            Ok(body) => serde_json::from_slice::<Hold>(&body)
+                .map_or_else(|_| "for a reason that can't be read".to_owned(), |hold| hold.reason),
+            Err(error) if error.is_not_found() => continue,
+            Err(error) => return Err(error),
+        };
+        found.insert(key, reason);
+    }
+    Ok(found)
+}
+
+/// And the points whose tombstone can't be read.
+async fn tombstones(store: &Store, bucket: &str) -> Result<(Vec<Tombstone>, Vec<PointKey>), StoreError> {
+    let (mut found, mut unclear) = (Vec::new(), Vec::new());
+    for key in keys(store, bucket, layout::REMOVED).await? {
+        match store.get(bucket, &layout::tombstone(&key.system, &key.point)).await {
+            Ok(body) => match serde_json::from_slice(&body) {
+                Ok(tombstone) => found.push(tombstone),
+                Err(_) => unclear.push(key),
+            },
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((found, unclear))
 }

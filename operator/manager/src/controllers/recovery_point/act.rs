@@ -126,6 +126,8 @@ async fn copy_bucket(
     Stores::owned_bucket(&vault.store, bucket, &vault.system).await.map_err(|e| e.to_string())?;
     let live = Replica { store: vault.store.clone(), bucket: bucket.to_owned(), prefix: String::new() };
     let kept = replica_at(centre, vault.store.clone(), &vault.system, bucket);
+    // What an earlier point brought may go once that point is removed: not between here and the inventory that needs it.
+    let _adding = vault.adding().await;
     let versions = replica::inventory(&live).await.map_err(|e| e.to_string())?;
     let known = known_versions(vault, bucket).await?;
     let progress = Progress::default();

@@ -71,8 +71,7 @@ async fn readings(ctx: &Ctx, centres: &[Centre], system: &str, point: &str) -> B
     let keepers = centres.iter().filter(|c| c.spec.role != CentreRole::Witness).cloned();
     let asked = keepers.map(|centre| async move {
         let reading = match tokio::time::timeout(PATIENCE, read(ctx, &centre, system, point)).await {
-            Ok(Ok(Some(record))) => Reading::Record(record),
-            Ok(Ok(None)) => Reading::NoRecord,
+            Ok(Ok(reading)) => reading,
             Ok(Err(error)) => Reading::Unreadable(error),
             Err(_) => Reading::Unreadable(format!("no answer in {} s", PATIENCE.as_secs())),
         };
@@ -81,13 +80,21 @@ async fn readings(ctx: &Ctx, centres: &[Centre], system: &str, point: &str) -> B
     futures::future::join_all(asked).await.into_iter().collect()
 }
 
-async fn read(ctx: &Ctx, centre: &Centre, system: &str, point: &str) -> Result<Option<CopyRecord>, String> {
+async fn read(ctx: &Ctx, centre: &Centre, system: &str, point: &str) -> Result<Reading, String> {
     let store = ctx.stores.open(centre).await.map_err(|e: StoreAccess| e.to_string())?;
-    match store.get(&centre.spec.store.bucket, &layout::record(system, point)).await {
-        Ok(body) => {
-            serde_json::from_slice(&body).map(Some).map_err(|e| format!("its record is malformed: {e}"))
+    let bucket = &centre.spec.store.bucket;
+    match store.get(bucket, &layout::record(system, point)).await {
+        Ok(body) => serde_json::from_slice::<CopyRecord>(&body)
+            .map(Reading::Record)
+            .map_err(|e| format!("its record is malformed: {e}")),
+        Err(error) if error.is_not_found() => {
+            for key in [layout::tombstone(system, point), layout::gone(system, point)] {
+                if store.head(bucket, &key).await.map_err(|e| e.to_string())?.is_some() {
+                    return Ok(Reading::Removed);
+                }
+            }
+            Ok(Reading::NoRecord)
         }
-        Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(error.to_string()),
     }
 }

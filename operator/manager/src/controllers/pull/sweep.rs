@@ -1,0 +1,204 @@
+//! Deletes what no point of a system needs any more: snapshots, packs, and versions of the objects of its buckets.
+//!
+//! What is needed is read first, all of it; one manifest or inventory that can't be read, and nothing goes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::SignedDuration;
+use kube::ResourceExt;
+use tripod_crds::Centre;
+use tripod_crds::recovery_point::PointPhase;
+use tripod_domain::manifest::{Part, PointManifest, Tombstone};
+use tripod_domain::pull::{Observed, PointKey, is_due};
+use tripod_replication::{Progress, StoreError, replica, sweep as versions};
+
+use super::uses::{self, Uses};
+use super::words::{manifest_of, now};
+use crate::context::{Ctx, Error};
+use crate::stores::replica_at;
+use crate::vault::prune::Removal;
+use crate::vault::{SystemVault, layout};
+
+/// What the remaining points of a system need.
+#[derive(Default)]
+struct Needed {
+    snapshots: BTreeSet<String>,
+    /// By bucket.
+    versions: BTreeMap<String, versions::Needed>,
+}
+
+/// Has the system's part of the vault alone while it works. It can be cut off anywhere: what is left over is found again.
+pub(super) async fn sweep(ctx: &Ctx, centre: &Centre, seen: &Observed, system: &str) -> Result<(), Error> {
+    let vault = ctx.stores.vault(centre, system).await?;
+    let _alone = vault.sweeping().await;
+    // What has begun since it was decided.
+    let users = uses::read(ctx, centre).await?;
+    if let Some(user) = users.busy.get(system) {
+        tracing::info!(system, user, "nothing is swept while the system is in use");
+        return Ok(());
+    }
+    let of_system = seen.tombstones.iter().filter(|t| t.manifest.system == system);
+    let (due, early): (Vec<&Tombstone>, Vec<&Tombstone>) =
+        of_system.partition(|t| is_due(t, seen.prune_delay, now()));
+    let doomed: BTreeSet<&str> = due.iter().map(|t| t.manifest.point.as_str()).collect();
+    let needed = needed(&vault, centre, &users, &doomed, &early).await.map_err(|error| {
+        Error::Other(format!("nothing of {system} is swept, since it is not known what is needed: {error}"))
+    })?;
+    for tombstone in &due {
+        let point = &tombstone.manifest.point;
+        // What a removal that was cut off has left.
+        vault.store.delete_prefix(&vault.bucket, &layout::point(system, point)).await?;
+        vault.store.delete_prefix(&vault.bucket, &layout::copy(system, point)).await?;
+    }
+    // Where points are pulled nobody else writes into the repository. Where they are made, packs are marked first.
+    let at_once = centre.spec.pull_from.is_some();
+    let snapshots = vault.delete_other_snapshots(needed.snapshots).await?;
+    vault.prune(if at_once { Removal::AtOnce } else { Removal::Marked(seen.prune_delay) }).await?;
+    let objects = sweep_buckets(centre, &vault, &needed.versions, seen.prune_delay).await?;
+    tracing::info!(centre = centre.name_any(), system, snapshots, objects, points = due.len(), "swept");
+    for tombstone in due {
+        bury(&vault, tombstone, at_once).await?;
+    }
+    forget(&vault, seen).await
+}
+
+async fn needed(
+    vault: &SystemVault,
+    centre: &Centre,
+    users: &Uses,
+    doomed: &BTreeSet<&str>,
+    early: &[&Tombstone],
+) -> Result<Needed, Error> {
+    let system = &vault.system;
+    let mut needed = Needed::default();
+    let mut inventories: BTreeSet<String> = BTreeSet::new();
+    let failed = |point: &str| {
+        users.points.iter().any(|p| {
+            p.namespace().as_ref() == Some(system)
+                && p.name_any() == point
+                && p.spec.origin == centre.name_any()
+                && p.status.as_ref().and_then(|s| s.phase) == Some(PointPhase::Failed)
+        })
+    };
+    for point in vault.store.list_directories(&vault.bucket, &layout::points(system)).await? {
+        if doomed.contains(point.as_str()) || failed(&point) {
+            continue;
+        }
+        let key = PointKey { system: system.clone(), point };
+        if vault.store.head(&vault.bucket, &layout::manifest(system, &key.point)).await?.is_none() {
+            needed.snapshots.extend(parts(vault, &key.point).await?);
+            continue;
+        }
+        let manifest = manifest_of(vault, &key).await?;
+        needed.snapshots.extend(manifest.snapshots());
+        inventories.extend(inventories_of(&manifest));
+    }
+    for tombstone in early {
+        needed.snapshots.extend(tombstone.manifest.snapshots());
+        inventories.extend(inventories_of(&tombstone.manifest));
+    }
+    // Every inventory that is here counts, of whatever point; and those of whole points have to be here.
+    for listed in vault.store.list(&vault.bucket, &layout::records(system)).await? {
+        let Some((point, bucket)) = inventory_key(system, &listed.key) else { continue };
+        inventories.remove(&listed.key);
+        if !doomed.contains(point) {
+            let text = vault.store.get(&vault.bucket, &listed.key).await?;
+            needed.versions.entry(bucket.to_owned()).or_default().add(replica::decode(&text)?);
+        }
+    }
+    match inventories.first() {
+        Some(missing) => Err(Error::Other(format!("{missing} is gone"))),
+        None => Ok(needed),
+    }
+}
+
+fn inventories_of(manifest: &PointManifest) -> impl Iterator<Item = String> {
+    manifest.buckets.keys().map(|bucket| layout::inventory(&manifest.system, &manifest.point, bucket))
+}
+
+/// Point and bucket.
+fn inventory_key<'k>(system: &str, key: &'k str) -> Option<(&'k str, &'k str)> {
+    let (point, rest) = key.strip_prefix(&layout::records(system))?.split_once('/')?;
+    Some((point, rest.strip_prefix("inventories/")?.strip_suffix(".ndjson")?))
+}
+
+/// The snapshots of a point that is not whole.
+async fn parts(vault: &SystemVault, point: &str) -> Result<Vec<String>, Error> {
+    let mut snapshots = Vec::new();
+    let folder = layout::point(&vault.system, point);
+    for listed in vault.store.list(&vault.bucket, &folder).await? {
+        if listed.key.starts_with(&format!("{folder}parts/buckets/")) {
+            continue;
+        }
+        let part: Option<Part> = vault.read_json(&listed.key).await?;
+        snapshots.extend(part.map(|part| part.snapshot));
+    }
+    Ok(snapshots)
+}
+
+/// Bytes that went.
+async fn sweep_buckets(
+    centre: &Centre,
+    vault: &SystemVault,
+    needed: &BTreeMap<String, versions::Needed>,
+    delay: SignedDuration,
+) -> Result<u64, Error> {
+    let progress = Progress::default();
+    // By the store's clock, which may be ahead of this one; the run that could be under way was looked for.
+    let before = now().checked_sub(delay).unwrap_or_default();
+    let folder = format!("{}/", vault.system);
+    let buckets = match vault.store.list_directories(&centre.spec.store.replica_bucket(), &folder).await {
+        Err(StoreError::NoSuchBucket { .. }) => Vec::new(),
+        result => result?,
+    };
+    for bucket in buckets {
+        let replica = replica_at(centre, vault.store.clone(), &vault.system, &bucket);
+        let none = versions::Needed::default();
+        let swept = versions::sweep(&replica, needed.get(&bucket).unwrap_or(&none), before, &progress).await;
+        match swept {
+            Ok(0) | Err(StoreError::Unsupported { .. }) => {}
+            Ok(locked) => {
+                tracing::info!(system = vault.system, bucket, locked, "versions are locked and stay")
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(progress.so_far().1)
+}
+
+/// At once where its data is gone; else once what was marked had its time.
+async fn bury(vault: &SystemVault, tombstone: &Tombstone, at_once: bool) -> Result<(), Error> {
+    let (system, point) = (&vault.system, &tombstone.manifest.point);
+    let at = layout::tombstone(system, point);
+    if at_once || tombstone.marked_at.is_some() {
+        vault.store.put(&vault.bucket, &layout::gone(system, point), bytes::Bytes::new()).await?;
+        vault.store.delete(&vault.bucket, &at).await?;
+    } else {
+        vault.write_json(&at, &Tombstone { marked_at: Some(now()), ..tombstone.clone() }).await?;
+    }
+    Ok(())
+}
+
+/// What the source does not have any more can't be copied again.
+async fn forget(vault: &SystemVault, seen: &Observed) -> Result<(), Error> {
+    let Ok(offered) = &seen.offered else { return Ok(()) };
+    for key in &seen.gone {
+        if key.system != vault.system || offered.contains(key) {
+            continue;
+        }
+        vault.store.delete(&vault.bucket, &layout::gone(&key.system, &key.point)).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_inventory_says_of_which_point_and_bucket_it_is() {
+        let key = layout::inventory("tax", "daily-1", "files.v2");
+        assert_eq!(inventory_key("tax", &key), Some(("daily-1", "files.v2")));
+        assert_eq!(inventory_key("tax", &layout::record("tax", "daily-1")), None);
+    }
+}
