@@ -55,6 +55,22 @@ fn what_is_wrong_in_itself_is_refused_with_its_field() -> Result<()> {
             "namespace",
         ),
         (centre(|s| s["pullIntervalSeconds"] = json!(0)), "spec.pullIntervalSeconds"),
+        (centre(|s| s["retention"] = json!({"keepLast": 0})), "spec.retention.keepLast"),
+        (centre(|s| s["retention"] = json!({"minimumAge": "30d"})), "spec.retention.minimumAge"),
+        (centre(|s| s["pruneDelaySeconds"] = json!(-1)), "spec.pruneDelaySeconds"),
+        (policy(json!({"retention": {}})), "set at least one of keepLast"),
+        (policy(json!({"retention": {"minimumAge": "24h"}})), "set at least one of keepLast"),
+        (
+            policy(json!({"retention": {"daily": 7, "centres": [{"centre": "remote"}]}})),
+            "retention.centres: set at least one",
+        ),
+        (
+            policy(
+                json!({"retention": {"daily": 7, "centres": [{"centre": "a", "daily": 1}, {"centre": "a", "daily": 2}]}}),
+            ),
+            "Duplicate value",
+        ),
+        (policy(json!({"retention": {"yearly": 101}})), "spec.retention.yearly"),
         (centre(|s| s["links"] = json!([{"from": "x"}])), "a link comes from another centre"),
         (centre(|s| s["links"] = json!([{"from": "a"}, {"from": "a"}])), "Duplicate value"),
         (centre(|s| s["links"] = json!([{"from": "a", "bandwidth": "fast"}])), "no amount of bytes"),

@@ -152,8 +152,7 @@ pub struct CopyRecord {
     pub mending_at: Option<Timestamp>,
 }
 
-/// What is left of a point that a centre has removed, in that centre's own vault. While its data is still there it can be
-/// brought back from this.
+/// What is left of a point that a centre has removed, in that centre's own vault, until its data is gone.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Tombstone {

@@ -11,6 +11,7 @@ use memory_store::{BucketOptions, Content, Fault, MemoryStore, NewObject, Operat
 use sha2::{Digest, Sha256};
 use tripod_replication::addressed::{self, Place};
 use tripod_replication::replica::{self, Replica, ReplicaTally, Version};
+use tripod_replication::sweep::{Needed, sweep};
 use tripod_replication::{Progress, Store};
 
 const LIVE: &str = "live";
@@ -145,4 +146,33 @@ async fn a_damaged_file_does_not_travel() {
     assert_eq!((tally.copied, tally.skipped), (0, 1));
     let verified = addressed::verify(&from, "data/", None, &Progress::default()).await.unwrap();
     assert_eq!((verified.checked, verified.damaged.len()), (2, 1));
+}
+
+#[tokio::test]
+async fn versions_that_no_inventory_names_are_swept_and_no_others() {
+    let world = world(BucketOptions::default()).await;
+    let mut inventories = Vec::new();
+    for body in [b"one", b"two", b"six"] {
+        world.source.put(LIVE, "changes", body.to_vec());
+        world.source.put(LIVE, "stays", b"the same".to_vec());
+        inventories.push(world.copy(&replica::inventory(&world.live).await.unwrap()).await.versions);
+    }
+    let other = Replica { prefix: "health/other/".into(), ..world.kept.clone() };
+    let live = replica::inventory(&world.live).await.unwrap();
+    let elsewhere =
+        replica::copy(&world.live, &live, &other, &BTreeMap::new(), &Progress::default()).await.versions;
+    let mut needed = Needed::default();
+    needed.add(inventories[1].clone());
+    needed.add(inventories[2].clone());
+    let (old, progress) = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1), Progress::default());
+    // None is older than the beginning of time.
+    assert_eq!(sweep(&world.kept, &needed, jiff::Timestamp::UNIX_EPOCH, &progress).await.unwrap(), 0);
+    assert_eq!(progress.so_far().0, 0);
+    assert_eq!(sweep(&world.kept, &needed, old, &progress).await.unwrap(), 0);
+    assert_eq!(progress.so_far(), (2, 11));
+    for inventory in &inventories[1..] {
+        assert_eq!(replica::verify(&world.kept, inventory, &progress).await.unwrap(), []);
+    }
+    assert_eq!(replica::verify(&other, &elsewhere, &progress).await.unwrap(), []);
+    assert_eq!(replica::verify(&world.kept, &inventories[0], &progress).await.unwrap().len(), 2);
 }

@@ -83,3 +83,7 @@ impl SystemVault {
         .await
     }
 }
+
+#[cfg(test)]
+#[path = "prune_tests.rs"]
+mod tests;

@@ -65,12 +65,7 @@ async fn hold(ctx: &Ctx, centre: &Centre, key: &PointKey, reason: &str, annotate
         api.patch(&key.point, &PatchParams::default(), &Patch::Merge(&patch)).await?;
     }
     let vault = ctx.stores.vault(centre, &key.system).await?;
-    vault
-        .write_json(
-            &layout::hold(&key.system, &key.point),
-            &Hold { reason: reason.chars().take(500).collect() },
-        )
-        .await?;
+    vault.write_json(&layout::hold(&key.system, &key.point), &Hold { reason: reason.to_owned() }).await?;
     tell(ctx, key, false, "Held", &format!("no rule removes it while it is held: {reason}")).await;
     Ok(())
 }

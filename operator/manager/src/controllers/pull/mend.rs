@@ -77,11 +77,16 @@ pub(super) async fn mend(
         let asked = if asked.is_empty() { "no other centre is known".to_owned() } else { asked.join("; ") };
         return here.given_up(before, format!("{}; asked: {asked}", damage.words())).await;
     }
-    let from = if helped.is_empty() { "nowhere: it is whole again".to_owned() } else { helped.join(", ") };
-    let mended = Some(format!("{} from {from}", now()));
+    let from = helped.join(", ");
+    let mended =
+        if helped.is_empty() { before.mended.clone() } else { Some(format!("{} from {from}", now())) };
     let record = record_of(centre, &manifest, CopyState::Verified, None, Some(before));
     note(vault, &CopyRecord { mended, mending_at: Some(now()), ..record }).await?;
     announce(ctx, vault, &manifest).await?;
+    if helped.is_empty() {
+        // It was whole again before anybody was asked.
+        return Ok(());
+    }
     ctx.metrics.mended(&centre.name_any());
     let at = centre.name_any();
     tell(ctx, &key, false, "Mended", &format!("the copy at {at} was mended from {from}, and proved again"))

@@ -37,10 +37,14 @@ pub(super) async fn sweep(ctx: &Ctx, centre: &Centre, seen: &Observed, system: &
         tracing::info!(system, user, "nothing is swept while the system is in use");
         return Ok(());
     }
-    let of_system = seen.tombstones.iter().filter(|t| t.manifest.system == system);
-    let (due, early): (Vec<&Tombstone>, Vec<&Tombstone>) =
-        of_system.partition(|t| is_due(t, seen.prune_delay, now()));
-    let doomed: BTreeSet<&str> = due.iter().map(|t| t.manifest.point.as_str()).collect();
+    let of_system: Vec<&Tombstone> = seen.tombstones.iter().filter(|t| t.manifest.system == system).collect();
+    let is_due = |tombstone: &Tombstone| is_due(tombstone, seen.prune_delay, now());
+    let due: Vec<&Tombstone> = of_system.iter().copied().filter(|t| is_due(t)).collect();
+    // What was marked has lost its snapshots and inventories already.
+    let is_early = |tombstone: &Tombstone| !is_due(tombstone) && tombstone.marked_at.is_none();
+    let (early, doomed): (Vec<&Tombstone>, Vec<&Tombstone>) =
+        of_system.into_iter().partition(|t| is_early(t));
+    let doomed: BTreeSet<&str> = doomed.iter().map(|t| t.manifest.point.as_str()).collect();
     let needed = needed(&vault, centre, &users, &doomed, &early).await.map_err(|error| {
         Error::Other(format!("nothing of {system} is swept, since it is not known what is needed: {error}"))
     })?;
