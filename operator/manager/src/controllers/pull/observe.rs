@@ -94,6 +94,10 @@ async fn keeping(
     let policies = policies.map_err(|e| format!("backuppolicies: {e}"))?.into_iter().map(|policy| {
         let says = match &policy.spec.retention {
             None => Policy::Silent,
+            // The schema refuses that; here it would be everything that goes.
+            Some(retention) if !retention.at(&centre.name_any()).counts() => {
+                Policy::Unclear("retention: no rule by which points are counted".to_owned())
+            }
             Some(retention) => match Rules::read(retention.at(&centre.name_any()), floor) {
                 Ok(rules) => Policy::Rules(rules),
                 Err(error) => Policy::Unclear(error),
