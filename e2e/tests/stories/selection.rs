@@ -124,7 +124,7 @@ fn plan(person: &Person) -> Result<Value> {
 }
 
 fn paths(plan: &Value) -> BTreeSet<String> {
-    plan["paths"].as_array().into_iter().flatten().filter_map(|p| p.as_str()).map(str::to_owned).collect()
+    plan["paths"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
 fn the_plan_says_so(held: &BTreeSet<String>, point: &Value) -> Result<()> {
@@ -132,7 +132,7 @@ fn the_plan_says_so(held: &BTreeSet<String>, point: &Value) -> Result<()> {
     let plan_of_all = plan(&engineer)?;
     // Who may list more than the account of backups is told of more: of the kinds that the point says were not listed.
     let not_listed: BTreeSet<&str> =
-        point["status"]["notListed"].as_array().into_iter().flatten().filter_map(|k| k.as_str()).collect();
+        point["status"]["notListed"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let folder = |path: &str| path.split('/').next().unwrap_or_default().to_owned();
     let expected: BTreeSet<String> =
         paths(&plan_of_all).into_iter().filter(|path| !not_listed.contains(folder(path).as_str())).collect();

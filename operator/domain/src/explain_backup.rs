@@ -325,22 +325,15 @@ mod tests {
 
     fn text(sections: &[Section], zh: bool) -> String {
         let line = |line: &Line| if zh { line.zh.clone() } else { line.en.clone() };
-        let mut out = String::new();
-        for section in sections {
-            out.push_str(&format!("{}\n", line(&section.title)));
-            for row in &section.rows {
-                match row {
-                    Row::Cells(cells) => {
-                        out.push_str(&format!(
-                            "  {}\n",
-                            cells.iter().map(line).collect::<Vec<_>>().join(" | ")
-                        ));
-                    }
-                    Row::Command(command) => out.push_str(&format!("    {command}\n")),
-                }
-            }
-        }
-        out
+        let row = |row: &Row| match row {
+            Row::Cells(cells) => format!("  {}\n", cells.iter().map(line).collect::<Vec<_>>().join(" | ")),
+            Row::Command(command) => format!("    {command}\n"),
+        };
+        let section = |of: &Section| {
+            let rows: String = of.rows.iter().map(row).collect();
+            format!("{}\n{rows}", line(&of.title))
+        };
+        sections.iter().map(section).collect()
     }
 
     #[test]

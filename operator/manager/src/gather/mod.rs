@@ -162,25 +162,35 @@ async fn foresee(
         if !rules.kind(kind).is_taken() {
             continue;
         }
-        let mut pages = Pages::new(from, resource);
-        'pages: while let Some(page) = match pages.next().await {
-            Ok(page) => page,
-            Err(Unlisted::Failed(error)) => return Err(Broken::Failed(error)),
-            Err(_) => None,
-        } {
-            for object in page {
-                let value = described(kind, &object)?;
-                if rules.object(kind, &value).is_taken() {
-                    found.extend(needs::of(kind, &value));
-                    // Of custom resources one shows all.
-                    if needs::definition(kind).is_some() {
-                        break 'pages;
-                    }
-                }
-            }
-        }
+        found.extend(needed_by(from, rules, kind, resource).await?);
     }
     Ok(found)
+}
+
+async fn needed_by(
+    from: &Reader,
+    rules: &Rules,
+    kind: &Kind,
+    resource: &ApiResource,
+) -> Result<BTreeSet<Need>, Broken> {
+    let (mut found, mut pages) = (BTreeSet::new(), Pages::new(from, resource));
+    loop {
+        let page = match pages.next().await {
+            Ok(Some(page)) => page,
+            Ok(None) | Err(Unlisted::Forbidden | Unlisted::Unserved) => return Ok(found),
+            Err(Unlisted::Failed(error)) => return Err(Broken::Failed(error)),
+        };
+        for object in page {
+            let value = described(kind, &object)?;
+            if rules.object(kind, &value).is_taken() {
+                found.extend(needs::of(kind, &value));
+            }
+        }
+        // Of custom resources one shows all.
+        if needs::definition(kind).is_some() && !found.is_empty() {
+            return Ok(found);
+        }
+    }
 }
 
 /// Pages of one kind.
