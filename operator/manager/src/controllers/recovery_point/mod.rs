@@ -45,15 +45,16 @@ async fn reconcile(object: Arc<RecoveryPoint>, ctx: Arc<Ctx>) -> Result<SignedDu
     let seen = observe::observe(&ctx, &object).await?;
     let plan = recovery_point::decide(&seen, Timestamp::now());
     let before = object.status.as_ref().and_then(|s| s.phase);
+    // Before anything else: what writes the status down has to begin the step, or it would be taken for broken off.
+    if let Plan::Begin(at) = plan {
+        return begin(&ctx, &object, &seen, &plan, at).await;
+    }
     if before.is_none() && !matches!(plan, Plan::Watch) {
         // Movers are let in only while the point is Running: say so before one is started.
         let status =
             recovery_point::status(&seen, &plan, &recovery_point::Outcome::default(), Timestamp::now());
         ctx.write_status(&ctx.api(&namespace), object.as_ref(), object.status.as_ref(), &status).await?;
         return Ok(SignedDuration::from_millis(100));
-    }
-    if let Plan::Begin(at) = plan {
-        return begin(&ctx, &object, &seen, &plan, at).await;
     }
     let outcome = act::act(&ctx, &seen, &plan).await;
     let status = recovery_point::status(&seen, &plan, &outcome, Timestamp::now());
