@@ -193,6 +193,12 @@ impl Here<'_> {
         if bad.is_empty() {
             return Ok(());
         }
+        // Read there before anything is written here: there are stores that keep what came of a body that broke off, and
+        // then what is damaged here would be lost.
+        let there = addressed::verify(&from, "", Some(&bad), progress).await?;
+        for file in there.damaged.iter().chain(&there.missing) {
+            bad.remove(file);
+        }
         addressed::copy_these(&from, &to, "", &bad, &bad, progress).await?;
         if bad.iter().any(|file| file.starts_with("data/")) {
             self.vault.reindex(false).await?;
