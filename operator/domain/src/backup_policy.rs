@@ -50,6 +50,7 @@ pub struct Plan {
 
 /// At most one new point a pass.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "there is one a pass")]
 pub enum Action {
     Nothing,
     /// Make a recovery point of this name, unless there is one.

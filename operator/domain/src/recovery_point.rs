@@ -29,6 +29,7 @@ pub enum MoverState {
 
 /// What another centre's vault says of the point.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "there is one for each centre")]
 pub enum Reading {
     Record(CopyRecord),
     /// Readable, and nothing about this point in it.

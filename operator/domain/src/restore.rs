@@ -354,7 +354,7 @@ fn fill_volume(
         (Progress::Failed(words), _) => settle(PartState::Failed, Some(words.clone())),
         (Progress::Running(words), _) => filling.waiting.push(format!("volume {claim} ({words})")),
         (Progress::Absent, Claim::Absent) => {
-            settle(PartState::Failed, Some("the claim could not be made; see status.problems".to_owned()))
+            settle(PartState::Failed, Some("the claim could not be made; see status.problems".to_owned()));
         }
         (Progress::Absent, Claim::Foreign)
             if state == PartState::Pending && policy == ExistingPolicy::Skip =>
@@ -362,12 +362,12 @@ fn fill_volume(
             settle(
                 PartState::Skipped,
                 Some("the claim was there; spec.existing: Update replaces its files".to_owned()),
-            )
+            );
         }
         (Progress::Absent, Claim::Foreign)
             if state == PartState::Pending && policy == ExistingPolicy::Fail =>
         {
-            settle(PartState::Failed, Some("the claim was made by somebody else meanwhile".to_owned()))
+            settle(PartState::Failed, Some("the claim was made by somebody else meanwhile".to_owned()));
         }
         (Progress::Absent, _) if !seen.used_by.is_empty() => filling.waiting.push(format!(
             "volume {claim} to be free: it is used by {}; scale that down",

@@ -128,6 +128,9 @@ fn if_mended(point: &Point, counted: &[&Point], rules: &Rules) -> Vec<String> {
         .collect()
 }
 
+/// So many periods are kept, what they are called, and in which one a moment is.
+type Period = (u16, &'static str, fn(DateTime) -> String);
+
 /// By name, the rules that keep each: in every period the newest point counts.
 fn count(points: &[&Point], rules: &Rules) -> BTreeMap<String, Vec<String>> {
     let mut newest_first = points.to_vec();
@@ -136,7 +139,7 @@ fn count(points: &[&Point], rules: &Rules) -> BTreeMap<String, Vec<String>> {
     for point in newest_first.iter().take(rules.last.into()) {
         kept.entry(point.name.clone()).or_default().push("last".to_owned());
     }
-    let periods: [(u16, &str, fn(DateTime) -> String); 5] = [
+    let periods: [Period; 5] = [
         (rules.hourly, "hourly", |t| t.strftime("%Y-%m-%dT%H").to_string()),
         (rules.daily, "daily", |t| t.strftime("%Y-%m-%d").to_string()),
         (rules.weekly, "weekly", |t| t.strftime("%G-W%V").to_string()),

@@ -11,7 +11,7 @@ const SHOWN: usize = 60;
 /// but in the contents of ConfigMaps and Secrets. Values of Secrets are never shown.
 #[must_use]
 pub fn differences(live: &Value, wanted: &Value) -> Vec<String> {
-    let secret = wanted["kind"] == Value::from("Secret");
+    let secret = wanted["kind"] == "Secret";
     let mut lines = Vec::new();
     compare("", live, wanted, secret, &mut lines);
     let hidden = lines.len().saturating_sub(LINES);
