@@ -304,9 +304,9 @@ mod tests {
     }
 
     /// A selector that can't be read.
-    fn like() -> Option<LabelSelector> {
+    fn like() -> LabelSelector {
         let expression = LabelSelectorRequirement { operator: "Like".into(), ..Default::default() };
-        Some(LabelSelector { match_expressions: Some(vec![expression]), ..LabelSelector::default() })
+        LabelSelector { match_expressions: Some(vec![expression]), ..LabelSelector::default() }
     }
 
     fn point(taken: &str, phase: PointPhase, remote: CopyState) -> RecoveryPoint {
@@ -417,11 +417,11 @@ mod tests {
             broken(|s| s.policy.spec.objectives[0].rpo = "0".into()).starts_with("spec.objectives[0].rpo: ")
         );
         assert!(
-            broken(|s| s.policy.spec.include.volume_selector = like())
+            broken(|s| s.policy.spec.include.volume_selector = Some(like()))
                 .starts_with("spec.include.volumeSelector: ")
         );
         assert!(
-            broken(|s| s.policy.spec.include.label_selector = like())
+            broken(|s| s.policy.spec.include.label_selector = Some(like()))
                 .starts_with("spec.include.labelSelector: ")
         );
         assert!(

@@ -87,8 +87,7 @@ fn passage(
         fresh: LARGEST as u64 + BESIDE,
     });
     let mut count = 0;
-    let mut entries = archive.entries()?;
-    while let Some(entry) = entries.next() {
+    for entry in archive.entries()? {
         let mut entry = entry?;
         count += 1;
         if count > ENTRIES {
@@ -107,7 +106,6 @@ fn passage(
         {
             return Ok(());
         }
-        drop(entry);
     }
     Ok(())
 }
@@ -121,7 +119,8 @@ fn document_of(path: &str, namespace: &str) -> Option<String> {
     else {
         return None;
     };
-    (of == namespace && file.ends_with(".json")).then(|| format!("{kind}/{}", file.replace(':', "_")))
+    let name = file.strip_suffix(".json").filter(|_| of == namespace)?;
+    Some(format!("{kind}/{}.json", name.replace(':', "_")))
 }
 
 /// Lets through so much in all, and so much at a time: a name without an end, or zeros that unpack to terabytes, end here.

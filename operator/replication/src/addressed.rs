@@ -96,16 +96,16 @@ pub async fn copy_these(
     source: &Place,
     destination: &Place,
     folder: &str,
-    these: &BTreeSet<String>,
+    files: &BTreeSet<String>,
     again: &BTreeSet<String>,
     progress: &Progress,
 ) -> Result<CopyTally, StoreError> {
     let (mut there, here) =
         futures::future::try_join(source.files(folder), destination.files(folder)).await?;
-    there.retain(|name, _| these.contains(name));
+    there.retain(|name, _| files.contains(name));
     let nowhere =
         |name: &&String| !there.contains_key(*name) && (again.contains(*name) || !here.contains_key(*name));
-    let missing = these.iter().filter(nowhere).cloned().collect();
+    let missing = files.iter().filter(nowhere).cloned().collect();
     let tally = copy_listed(source, destination, &there, &here, again, progress).await?;
     Ok(CopyTally { missing, ..tally })
 }

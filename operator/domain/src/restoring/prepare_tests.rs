@@ -3,6 +3,7 @@ use tripod_crds::Restore;
 
 use super::*;
 
+#[allow(clippy::needless_pass_by_value, reason = "what is wanted is written where it is passed")]
 fn restore(spec: Value) -> Restore {
     let mut all = json!({"recoveryPoint": "p"});
     for (key, value) in spec.as_object().unwrap() {

@@ -38,6 +38,7 @@ pub struct Plugin {
 
 /// What is said to the plugin. As `tripod …`, `plan` is a word of replication; there it is `tripod backup plan`.
 #[derive(Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one a process")]
 pub enum Said {
     #[command(flatten)]
     People(People),

@@ -304,7 +304,9 @@ mod tests {
         let plugin = <super::super::Plugin as clap::Parser>::parse_from(
             "kubectl-tripod restore registration-20261124t0215 -n health-registration".split(' '),
         );
-        let super::super::People::Restore(arguments) = plugin.command else { panic!() };
+        let super::super::Said::People(super::super::People::Restore(arguments)) = plugin.command else {
+            panic!()
+        };
         let made = name(&arguments, "2026-11-24T02:20:00Z".parse().unwrap());
         assert_eq!(made, "registration-20261124t02-1124022000");
         assert!(made.len() <= 40);

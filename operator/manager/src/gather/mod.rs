@@ -109,12 +109,11 @@ pub async fn objects(
         loop {
             let page = match pages.next().await {
                 Ok(Some(page)) => page,
-                Ok(None) => break,
+                Ok(None) | Err(Unlisted::Unserved) => break,
                 Err(Unlisted::Forbidden) => {
                     gathered.tally.not_listed.push(kind.name());
                     break;
                 }
-                Err(Unlisted::Unserved) => break,
                 Err(Unlisted::Failed(error)) => return Err(Broken::Failed(error)),
             };
             for object in page {

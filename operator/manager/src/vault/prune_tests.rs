@@ -30,7 +30,15 @@ fn documents(point: u8) -> Vec<Document> {
 }
 
 async fn archive(vault: &SystemVault, point: u8) -> String {
-    vault.archive_documents(&format!("p{point}"), documents(point)).await.unwrap().snapshot
+    let (feed, stream) = super::super::documents();
+    let sending = async {
+        for document in documents(point) {
+            assert!(feed.send(document).await.is_ok());
+        }
+        assert!(feed.finish().await.is_ok());
+    };
+    let point = format!("p{point}");
+    tokio::join!(vault.archive_documents(&point, stream), sending).0.unwrap().snapshot
 }
 
 fn files(memory: &MemoryStore, folder: &str) -> usize {

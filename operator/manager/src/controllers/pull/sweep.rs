@@ -162,7 +162,7 @@ async fn sweep_buckets(
         match swept {
             Ok(0) | Err(StoreError::Unsupported { .. }) => {}
             Ok(locked) => {
-                tracing::info!(system = vault.system, bucket, locked, "versions are locked and stay")
+                tracing::info!(system = vault.system, bucket, locked, "versions are locked and stay");
             }
             Err(error) => return Err(error.into()),
         }
