@@ -31,6 +31,7 @@ fn object(kind: &str, name: &str, spec: &Value) -> Value {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "it is one table")]
 fn what_is_wrong_in_itself_is_refused_with_its_field() -> Result<()> {
     system("health")?;
     let kubectl = installation()?.kubectl("production")?;

@@ -114,7 +114,7 @@ fn held(system: &System<'_>) -> Result<BTreeSet<String>> {
     let files = listed
         .lines()
         .filter_map(|line| line.strip_prefix("/objects/"))
-        .filter(|path| path.ends_with(".json"));
+        .filter(|path| path.strip_suffix(".json").is_some());
     Ok(files.map(str::to_owned).collect())
 }
 
