@@ -292,7 +292,8 @@ fn report(restore: &Restore, language: Language) -> String {
     );
     lines.push(language.of(&counted).to_owned());
     lines.push(ready(&status));
-    lines.iter().map(|line| format!("{}\n", clean(line))).collect()
+    let lines: Vec<String> = lines.iter().map(|line| clean(line)).collect();
+    lines.join("\n") + "\n"
 }
 
 #[cfg(test)]
