@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::restoring::prepare::loosen;
 use crate::selection::strip;
 
 /// When an object is applied.
@@ -33,18 +34,11 @@ pub fn stage(api_version: &str, kind: &str) -> Option<Stage> {
 pub fn isolate(object: &Value, namespace: &str) -> Option<(Stage, Value)> {
     let stage = stage(object["apiVersion"].as_str()?, object["kind"].as_str()?)?;
     let mut object = strip(object.clone());
+    loosen(&mut object);
     object["metadata"]["namespace"] = json!(namespace);
     match object["kind"].as_str()? {
-        "PersistentVolumeClaim" => {
-            let spec = object["spec"].as_object_mut()?;
-            for field in ["volumeName", "dataSource", "dataSourceRef"] {
-                spec.remove(field);
-            }
-        }
         "ServiceAccount" => {
-            let fields = object.as_object_mut()?;
-            fields.remove("secrets");
-            fields.remove("imagePullSecrets");
+            object.as_object_mut()?.remove("imagePullSecrets");
         }
         "Service" => isolate_service(&mut object),
         "StatefulSet" | "Deployment" | "DaemonSet" => isolate_pod(&mut object),
@@ -53,19 +47,11 @@ pub fn isolate(object: &Value, namespace: &str) -> Option<(Stage, Value)> {
     Some((stage, object))
 }
 
-/// Keeps what a Service selects and listens on inside the cluster, and a headless one headless.
+/// Keeps what a Service selects and listens on inside the cluster; of its address only that it has none.
 fn isolate_service(service: &mut Value) {
     let Some(spec) = service["spec"].as_object_mut() else { return };
-    let headless = spec.get("clusterIP") == Some(&json!("None"));
-    spec.retain(|field, _| matches!(field.as_str(), "selector" | "ports" | "publishNotReadyAddresses"));
-    if headless {
-        spec.insert("clusterIP".into(), json!("None"));
-    }
-    for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
-        if let Some(port) = port.as_object_mut() {
-            port.remove("nodePort");
-        }
-    }
+    let inside = ["selector", "ports", "publishNotReadyAddresses", "clusterIP"];
+    spec.retain(|field, _| inside.contains(&field.as_str()));
 }
 
 /// A rehearsal runs on whatever node has room and never takes a port of a host.

@@ -127,11 +127,11 @@ impl Rules {
 
 /// # Errors
 /// Names `field`.
-fn selector(given: &LabelSelector, field: &str) -> Result<Selector, String> {
+pub(crate) fn selector(given: &LabelSelector, field: &str) -> Result<Selector, String> {
     Selector::try_from(given.clone()).map_err(|error| format!("{field}: {error}"))
 }
 
-fn labels(metadata: &Value) -> BTreeMap<String, String> {
+pub(crate) fn labels(metadata: &Value) -> BTreeMap<String, String> {
     let pairs = metadata["labels"].as_object().into_iter().flatten();
     pairs.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
 }

@@ -1,4 +1,6 @@
-//! In which order objects are created: what others need comes first.
+//! Which kinds are restored, and in which order: what others need comes first.
+
+use tripod_crds::restore::RestoreInclude;
 
 /// A place in the order. Objects of one rank are created side by side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,10 +61,33 @@ pub fn rank(kind: &str) -> Result<Rank, LeftOut> {
     })
 }
 
-/// The rank of a kind that was asked for by name.
+/// The rank of a kind under what a restore asks for; `None`: its objects are left out. What is asked for by name is not left
+/// out for what it is. Claims always have a rank: whether one is wanted depends on its volume.
 #[must_use]
-pub fn rank_of_wanted(kind: &str) -> Rank {
-    rank(kind).unwrap_or(Rank::Workload)
+pub fn rank_of_wanted(include: &RestoreInclude, kind: &str) -> Option<Rank> {
+    if kind == CLAIMS {
+        return Some(Rank::Claim);
+    }
+    if !wants_kind(include, kind) {
+        return None;
+    }
+    if names_kind(include, kind) { Some(rank(kind).unwrap_or(Rank::Workload)) } else { rank(kind).ok() }
+}
+
+/// The kind of volume claims.
+pub const CLAIMS: &str = "persistentvolumeclaims";
+
+/// Whether objects of a kind are asked for.
+#[must_use]
+pub fn wants_kind(include: &RestoreInclude, kind: &str) -> bool {
+    let left_out = include.exclude_kinds.iter().any(|k| k == kind);
+    include.objects && !left_out && (include.kinds.is_empty() || names_kind(include, kind))
+}
+
+/// Whether a kind is asked for by name.
+#[must_use]
+pub fn names_kind(include: &RestoreInclude, kind: &str) -> bool {
+    include.kinds.iter().any(|k| k == kind)
 }
 
 #[cfg(test)]
@@ -98,6 +123,21 @@ mod tests {
             assert_eq!(rank(kind), Err(LeftOut::Platform), "{kind}");
         }
         assert_eq!(rank("jobs.batch"), Err(LeftOut::Ran));
-        assert_eq!(rank_of_wanted("jobs.batch"), Rank::Workload);
+    }
+
+    #[test]
+    fn what_is_asked_for_decides_but_for_claims() {
+        let of = |include: RestoreInclude, kind: &str| rank_of_wanted(&include, kind);
+        let all = RestoreInclude::default();
+        let named = RestoreInclude { kinds: vec!["jobs.batch".into()], ..all.clone() };
+        let without = RestoreInclude { exclude_kinds: vec!["secrets".into()], ..all.clone() };
+        let none = RestoreInclude { objects: false, ..all.clone() };
+        assert_eq!(
+            (of(all.clone(), "jobs.batch"), of(named.clone(), "jobs.batch")),
+            (None, Some(Rank::Workload))
+        );
+        assert_eq!((of(named.clone(), "secrets"), of(without, "secrets")), (None, None));
+        assert_eq!((of(all, "secrets"), of(none.clone(), "secrets")), (Some(Rank::Configuration), None));
+        assert_eq!((of(named, CLAIMS), of(none, CLAIMS)), (Some(Rank::Claim), Some(Rank::Claim)));
     }
 }

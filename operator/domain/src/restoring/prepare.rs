@@ -2,6 +2,7 @@
 //! with other names where the restore says so, and marked as the restore's.
 
 use json_patch::{Patch, PatchErrorKind};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::{Selector, SelectorExt};
 use serde_json::{Map, Value, json};
 use tripod_crds::restore::{ObjectPatch, PatchOp, PatchOperation, Renamed};
@@ -9,7 +10,8 @@ use tripod_crds::{Restore, RestoreSpec};
 
 use super::archived::Archived;
 use super::existing::{RESTORE_LABEL, RESTORE_UID};
-use crate::selection::{self, strip};
+use super::order::{CLAIMS, names_kind, wants_kind};
+use crate::selection::{self, labels, strip};
 
 /// What a restore wants of the objects of a point. Made once a run: selectors are read only once.
 pub struct Wishes<'a> {
@@ -26,18 +28,13 @@ impl<'a> Wishes<'a> {
     /// Names the field that can't be read.
     pub fn new(restore: &'a Restore) -> Result<Self, String> {
         let spec = &restore.spec;
-        let selector = |given: Option<&_>, field: &str| -> Result<Selector, String> {
-            given.map_or_else(
-                || Ok(Selector::default()),
-                |s: &k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector| {
-                    s.clone().try_into().map_err(|error| format!("{field}: {error}"))
-                },
-            )
+        let selector = |given: &Option<LabelSelector>, field: &str| {
+            given.as_ref().map_or_else(|| Ok(Selector::default()), |given| selection::selector(given, field))
         };
         let mut patches = Vec::new();
         for (at, patch) in spec.patches.iter().enumerate() {
             let field = format!("spec.patches[{at}]");
-            let of = selector(patch.label_selector.as_ref(), &format!("{field}.labelSelector"))?;
+            let of = selector(&patch.label_selector, &format!("{field}.labelSelector"))?;
             let operations =
                 operations(&patch.operations).map_err(|error| format!("{field}.operations: {error}"))?;
             patches.push((of, patch, operations));
@@ -47,36 +44,21 @@ impl<'a> Wishes<'a> {
             namespace: restore.metadata.namespace.clone().unwrap_or_default(),
             name: restore.metadata.name.clone().unwrap_or_default(),
             uid: restore.metadata.uid.clone().unwrap_or_default(),
-            selector: selector(spec.include.label_selector.as_ref(), "spec.include.labelSelector")?,
+            selector: selector(&spec.include.label_selector, "spec.include.labelSelector")?,
             patches,
         })
-    }
-
-    /// Whether objects of a kind are wanted at all; a claim always is read, for its volume may be.
-    #[must_use]
-    pub fn wants_kind(&self, kind: &str) -> bool {
-        let include = &self.spec.include;
-        let listed = include.kinds.iter().any(|k| k == kind);
-        let left_out = include.exclude_kinds.iter().any(|k| k == kind);
-        include.objects && !left_out && (include.kinds.is_empty() || listed)
-    }
-
-    /// Whether the kind was asked for by name.
-    #[must_use]
-    pub fn names_kind(&self, kind: &str) -> bool {
-        self.spec.include.kinds.iter().any(|k| k == kind)
     }
 
     /// Whether this object is wanted. `volumes`: the claims whose files are restored.
     #[must_use]
     pub fn wants(&self, archived: &Archived, volumes: &[String]) -> bool {
         let kind = archived.kind();
-        if kind == "persistentvolumeclaims" && volumes.iter().any(|v| v == archived.name()) {
+        if kind == CLAIMS && volumes.iter().any(|v| v == archived.name()) {
             return true;
         }
         let include = &self.spec.include;
         let named = include.names.is_empty() || include.names.iter().any(|n| n == archived.name());
-        self.wants_kind(&kind) && named && self.selector.matches(&labels(&archived.object))
+        wants_kind(include, &kind) && named && self.selector.matches(&labels(&archived.object["metadata"]))
     }
 
     /// The object as it is created; `None`: it is not for a restore to create.
@@ -84,9 +66,10 @@ impl<'a> Wishes<'a> {
     /// # Errors
     /// Names the patch that can't be applied.
     pub fn prepare(&self, archived: &Archived) -> Result<Option<Value>, String> {
-        let text = |field: &str| archived.object[field].as_str().unwrap_or_default();
-        let derived = selection::is_derived(text("apiVersion"), text("kind"));
-        if selection::is_left_out(&archived.object) || (derived && !self.names_kind(&archived.kind())) {
+        // What is asked for by kind may be what controllers make; what is given or the platform's own never is restored.
+        let named = names_kind(&self.spec.include, &archived.kind());
+        let left_out = if named { selection::is_left_out } else { selection::given_or_derived };
+        if left_out(&archived.object) {
             return Ok(None);
         }
         let mut object = strip(archived.object.clone());
@@ -95,7 +78,7 @@ impl<'a> Wishes<'a> {
         let identity = identity(&object);
         for (at, (of, patch, operations)) in self.patches.iter().enumerate() {
             let named = patch.name.as_ref().is_none_or(|name| name == archived.name());
-            if !named || patch.kind != archived.kind() || !of.matches(&labels(&object)) {
+            if !named || patch.kind != archived.kind() || !of.matches(&labels(&object["metadata"])) {
                 continue;
             }
             let mut patched = object.clone();
@@ -154,11 +137,6 @@ impl<'a> Wishes<'a> {
     }
 }
 
-fn labels(object: &Value) -> std::collections::BTreeMap<String, String> {
-    let labels = object["metadata"]["labels"].as_object();
-    labels.into_iter().flatten().filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect()
-}
-
 fn identity(object: &Value) -> [Value; 3] {
     [object["apiVersion"].clone(), object["kind"].clone(), object["metadata"]["name"].clone()]
 }
@@ -187,7 +165,7 @@ fn operations(given: &[PatchOperation]) -> Result<Patch, String> {
 }
 
 /// Takes out what only the cluster it came from could give.
-fn loosen(object: &mut Value) {
+pub(crate) fn loosen(object: &mut Value) {
     let kind = object["kind"].as_str().unwrap_or_default().to_owned();
     match kind.as_str() {
         "PersistentVolumeClaim" => {

@@ -8,7 +8,7 @@ use kube::api::{DeleteParams, Preconditions};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 use tripod_crds::Restore;
-use tripod_crds::restore::{ExistingPolicy, PartState};
+use tripod_crds::restore::ExistingPolicy;
 use tripod_domain::manifest::PointManifest;
 use tripod_domain::namespace::backup_objects;
 use tripod_domain::restore::{Observed, Outcome, Plan, Source};
@@ -118,9 +118,4 @@ async fn compare(
     }
     outcome.objects = Some(counting.so_far());
     Ok(())
-}
-
-/// What became of a bucket that could not be filled.
-pub(super) fn failed(bucket: &str, message: String) -> (String, PartState, Option<String>) {
-    (bucket.to_owned(), PartState::Failed, Some(message))
 }

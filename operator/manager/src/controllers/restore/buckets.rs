@@ -10,7 +10,6 @@ use tripod_replication::Progress as Counter;
 use tripod_replication::materialise::materialise;
 use tripod_replication::replica::{self, Replica, Version};
 
-use super::act::failed;
 use crate::context::Ctx;
 use crate::stores::{SYSTEM_TAG, Stores, replica_at};
 use crate::vault::layout;
@@ -24,7 +23,7 @@ pub(super) async fn fill(
 ) -> (String, PartState, Option<String>) {
     match restore(ctx, seen, manifest, bucket).await {
         Ok(message) => (bucket.to_owned(), PartState::Restored, Some(message)),
-        Err(Stop::Final(message)) => failed(bucket, message),
+        Err(Stop::Final(message)) => (bucket.to_owned(), PartState::Failed, Some(message)),
         Err(Stop::ForNow(message)) => {
             (bucket.to_owned(), PartState::Filling, Some(format!("will be tried again: {message}")))
         }

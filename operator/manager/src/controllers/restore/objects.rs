@@ -14,9 +14,10 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tripod_crds::Restore;
+use tripod_crds::restore::RestoreInclude;
 use tripod_domain::restore::{Observed, Source};
 use tripod_domain::restoring::archived::{MOST, kind_in, read};
-use tripod_domain::restoring::order::{LAST_BEFORE_FILLING, Rank, rank, rank_of_wanted};
+use tripod_domain::restoring::order::{LAST_BEFORE_FILLING, Rank, rank_of_wanted};
 use tripod_domain::restoring::prepare::Wishes;
 use tripod_domain::restoring::tally::{Fate, Tally};
 
@@ -216,9 +217,7 @@ async fn one(
 /// Which documents are read, judged by their paths, and how many are.
 struct Places {
     part: Part,
-    kinds: Vec<String>,
-    excluded: Vec<String>,
-    objects: bool,
+    include: RestoreInclude,
     wanted: AtomicU64,
     left_out: AtomicU64,
     too_many: AtomicU64,
@@ -226,12 +225,9 @@ struct Places {
 
 impl Places {
     fn of(restore: &Restore, part: Part) -> Self {
-        let include = &restore.spec.include;
         Self {
             part,
-            kinds: include.kinds.clone(),
-            excluded: include.exclude_kinds.clone(),
-            objects: include.objects,
+            include: restore.spec.include.clone(),
             wanted: AtomicU64::new(0),
             left_out: AtomicU64::new(0),
             too_many: AtomicU64::new(0),
@@ -241,7 +237,7 @@ impl Places {
     fn place(&self, path: &str) -> Option<Rank> {
         let rank = match kind_in(path) {
             Ok(None) => return None,
-            Ok(Some(kind)) => self.rank_of(kind),
+            Ok(Some(kind)) => rank_of_wanted(&self.include, kind),
             // It is read, and what is wrong with it is told.
             Err(_) => Some(Rank::Account),
         };
@@ -260,20 +256,6 @@ impl Places {
             self.wanted.fetch_add(1, Ordering::Relaxed);
             rank
         })
-    }
-
-    /// Claims are read in any case: whether one is wanted depends on its volume.
-    fn rank_of(&self, kind: &str) -> Option<Rank> {
-        if kind == "persistentvolumeclaims" {
-            return Some(Rank::Claim);
-        }
-        let named = self.kinds.iter().any(|k| k == kind);
-        let wanted =
-            self.objects && (self.kinds.is_empty() || named) && !self.excluded.iter().any(|k| k == kind);
-        if !wanted {
-            return None;
-        }
-        if named { Some(rank_of_wanted(kind)) } else { rank(kind).ok() }
     }
 
     fn count_once(&self, tally: &mut Tally) {

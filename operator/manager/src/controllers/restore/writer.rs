@@ -10,6 +10,7 @@ use tripod_crds::restore::{ChangeAction, ExistingPolicy};
 use tripod_domain::restoring::archived::Archived;
 use tripod_domain::restoring::differences::differences;
 use tripod_domain::restoring::existing::{Settled, settle};
+use tripod_domain::restoring::order::CLAIMS;
 use tripod_domain::restoring::tally::Fate;
 
 use super::objects::{Counting, Mode};
@@ -93,7 +94,7 @@ impl<'a> Writer<'a> {
                     return Err(Trouble::Object("it is there already (spec.existing: Fail)".to_owned()));
                 }
                 // What a claim asks for is never changed; its files are.
-                Settled::Replace(_) if archived.kind() == "persistentvolumeclaims" => {
+                Settled::Replace(_) if archived.kind() == CLAIMS => {
                     return Ok(Fate::Unchanged);
                 }
                 Settled::Replace(next) => dynamic(&next)?,
