@@ -31,10 +31,8 @@ fn object(kind: &str, name: &str, spec: &Value) -> Value {
 }
 
 #[test]
-#[allow(clippy::too_many_lines, reason = "it is one table")]
-fn what_is_wrong_in_itself_is_refused_with_its_field() -> Result<()> {
+fn a_centre_or_department_that_is_wrong_in_itself_is_refused_with_its_field() -> Result<()> {
     system("health")?;
-    let kubectl = installation()?.kubectl("production")?;
     let store = json!({"endpoint": "https://s3.example", "region": "r", "bucket": "vault", "credentialsSecretRef": {"name": "s"}});
     let centre = |change: fn(&mut Value)| {
         let mut spec = json!({"role": "Remote", "city": "west", "store": store});
@@ -42,8 +40,6 @@ fn what_is_wrong_in_itself_is_refused_with_its_field() -> Result<()> {
         object("Centre", "x", &spec)
     };
     let department = |spec: Value| object("Department", "x", &spec);
-    let policy = |spec: Value| object("BackupPolicy", "x", &spec);
-    let drill = |spec: Value| object("DisasterRecoveryDrill", "x", &spec);
     let long = "n".repeat(41);
     let cases = [
         (centre(|s| s["role"] = json!("Capital")), "spec.role"),
@@ -59,19 +55,6 @@ fn what_is_wrong_in_itself_is_refused_with_its_field() -> Result<()> {
         (centre(|s| s["retention"] = json!({"keepLast": 0})), "spec.retention.keepLast"),
         (centre(|s| s["retention"] = json!({"minimumAge": "30d"})), "spec.retention.minimumAge"),
         (centre(|s| s["pruneDelaySeconds"] = json!(-1)), "spec.pruneDelaySeconds"),
-        (policy(json!({"retention": {}})), "set at least one of keepLast"),
-        (policy(json!({"retention": {"minimumAge": "24h"}})), "set at least one of keepLast"),
-        (
-            policy(json!({"retention": {"daily": 7, "centres": [{"centre": "remote"}]}})),
-            "retention.centres: set at least one",
-        ),
-        (
-            policy(
-                json!({"retention": {"daily": 7, "centres": [{"centre": "a", "daily": 1}, {"centre": "a", "daily": 2}]}}),
-            ),
-            "Duplicate value",
-        ),
-        (policy(json!({"retention": {"yearly": 101}})), "spec.retention.yearly"),
         (centre(|s| s["links"] = json!([{"from": "x"}])), "a link comes from another centre"),
         (centre(|s| s["links"] = json!([{"from": "a"}, {"from": "a"}])), "Duplicate value"),
         (centre(|s| s["links"] = json!([{"from": "a", "bandwidth": "fast"}])), "no amount of bytes"),
@@ -102,6 +85,29 @@ fn what_is_wrong_in_itself_is_refused_with_its_field() -> Result<()> {
             object("Department", &long, &json!({"displayName": "税务局", "budget": {"requests.cpu": "1"}})),
             "at most 40 characters",
         ),
+    ];
+    refused(&installation()?.kubectl("production")?, &cases)
+}
+
+#[test]
+fn a_policy_that_is_wrong_in_itself_is_refused_with_its_field() -> Result<()> {
+    system("health")?;
+    let policy = |spec: Value| object("BackupPolicy", "x", &spec);
+    let long = "n".repeat(41);
+    let cases = [
+        (policy(json!({"retention": {}})), "set at least one of keepLast"),
+        (policy(json!({"retention": {"minimumAge": "24h"}})), "set at least one of keepLast"),
+        (
+            policy(json!({"retention": {"daily": 7, "centres": [{"centre": "remote"}]}})),
+            "retention.centres: set at least one",
+        ),
+        (
+            policy(
+                json!({"retention": {"daily": 7, "centres": [{"centre": "a", "daily": 1}, {"centre": "a", "daily": 2}]}}),
+            ),
+            "Duplicate value",
+        ),
+        (policy(json!({"retention": {"yearly": 101}})), "spec.retention.yearly"),
         (policy(json!({"schedule": ""})), "spec.schedule"),
         (policy(json!({"include": {"buckets": ["../other"]}})), "spec.include.buckets"),
         (policy(json!({"objectives": [{"centre": "a", "rpo": "soon"}]})), "rpo"),
@@ -134,6 +140,16 @@ fn what_is_wrong_in_itself_is_refused_with_its_field() -> Result<()> {
         ),
         (policy(json!({"exclude": {"labelSelector": {}}})), "an empty selector matches everything"),
         (policy(json!({"exclude": {"volumes": ["../data"]}})), "spec.exclude.volumes"),
+        (object("BackupPolicy", &long, &json!({})), "at most 36 characters"),
+    ];
+    refused(&installation()?.kubectl("production")?, &cases)
+}
+
+#[test]
+fn hooks_that_are_wrong_in_themselves_are_refused_with_their_field() -> Result<()> {
+    system("health")?;
+    let policy = |spec: Value| object("BackupPolicy", "x", &spec);
+    let cases = [
         (policy(json!({"hooks": [{"name": "a"}]})), "set before, after or both"),
         (policy(json!({"hooks": [{"name": "A", "before": {"job": {"image": "i"}}}]})), "spec.hooks[0].name"),
         (policy(json!({"hooks": [{"name": "a", "before": {}}]})), "set exec or job"),
@@ -166,7 +182,15 @@ fn what_is_wrong_in_itself_is_refused_with_its_field() -> Result<()> {
             ),
             "Duplicate value",
         ),
-        (object("BackupPolicy", &long, &json!({})), "at most 36 characters"),
+    ];
+    refused(&installation()?.kubectl("production")?, &cases)
+}
+
+#[test]
+fn a_drill_that_is_wrong_in_itself_is_refused_with_its_field() -> Result<()> {
+    system("health")?;
+    let drill = |spec: Value| object("DisasterRecoveryDrill", "x", &spec);
+    let cases = [
         (drill(json!({"centre": "remote", "policy": "p", "mode": "Real"})), "spec.mode"),
         (drill(json!({"centre": "remote", "policy": "p", "deadlineSeconds": 1})), "spec.deadlineSeconds"),
         (
@@ -177,7 +201,7 @@ fn what_is_wrong_in_itself_is_refused_with_its_field() -> Result<()> {
         ),
         (drill(json!({"centre": "remote"})), "spec.policy"),
     ];
-    refused(&kubectl, &cases)
+    refused(&installation()?.kubectl("production")?, &cases)
 }
 
 /// One link, by day; what is null is left out.
