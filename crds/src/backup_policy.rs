@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::hook::Hook;
+use crate::restore_tests::{CentreProof, RestoreTests};
 use crate::retention::Retention;
 
 /// Protects the system that lives in this namespace. Objects and volumes are included by default.
@@ -22,6 +23,7 @@ use crate::retention::Retention;
     printcolumn = r#"{"name":"Schedule","type":"string","jsonPath":".spec.schedule"}"#,
     printcolumn = r#"{"name":"Last Point","type":"string","jsonPath":".status.lastRecoveryPoint"}"#,
     printcolumn = r#"{"name":"Next","type":"date","jsonPath":".status.nextRun","priority":1}"#,
+    printcolumn = r#"{"name":"Proven","type":"string","jsonPath":".status.conditions[?(@.type=='Proven')].reason"}"#,
     printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type=='Ready')].status"}"#,
     printcolumn = r#"{"name":"Reason","type":"string","jsonPath":".status.conditions[?(@.type=='Ready')].reason"}"#,
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
@@ -57,6 +59,10 @@ pub struct BackupPolicySpec {
     /// Which recovery points are kept, at each centre by its own count. Without it everything is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<Retention>,
+    /// Restores by schedule, in isolation, that prove that what is kept can be restored. Tests go on while the policy is
+    /// suspended: what was taken is still relied on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore_tests: Option<RestoreTests>,
 }
 
 /// What of the namespace is taken.
@@ -193,6 +199,10 @@ pub struct BackupPolicyStatus {
     /// How each centre stands.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub centres: Vec<CentreStanding>,
+    /// When what lies at a centre was last restored and checked. A centre's own operator says so, in its own cluster.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["centre"]))]
+    pub proofs: Vec<CentreProof>,
 }
 
 /// How one centre stands against its objective.

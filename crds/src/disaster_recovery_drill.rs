@@ -50,7 +50,7 @@ pub struct DisasterRecoveryDrillSpec {
     pub deadline_seconds: u32,
 }
 
-fn default_deadline() -> u32 {
+pub(crate) fn default_deadline() -> u32 {
     3600
 }
 

@@ -6,17 +6,23 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use tripod_crds::backup_policy::{BackupPolicySpec, CentreStanding, Include, Objective, ObjectiveState};
 use tripod_crds::recovery_point::{CopyState, PointPhase, Selection};
-use tripod_crds::{BackupPolicy, BackupPolicyStatus, RecoveryPoint, RecoveryPointSpec};
+use tripod_crds::{
+    BackupPolicy, BackupPolicyStatus, DisasterRecoveryDrill, RecoveryPoint, RecoveryPointSpec,
+};
 
 use crate::conditions::{self, Verdict};
 use crate::duration;
 use crate::hooks;
+use crate::proof;
 use crate::schedule::Schedule;
 use crate::selection::Rules;
 use crate::selection::claims::{Claim, ClaimRules};
 
 /// The annotation that asks for a run now; a new token for each run.
 pub const RUN_ANNOTATION: &str = "tripod.cloud/run";
+
+/// The condition that says whether what lies here is proven to be restorable, where restore tests are asked for.
+pub const PROVEN: &str = "Proven";
 
 /// What was read before deciding.
 #[derive(Clone, Debug)]
@@ -28,8 +34,12 @@ pub struct Observed {
     pub active_here: bool,
     /// Names of all Centres of this cluster.
     pub centres: BTreeSet<String>,
+    /// The centres that this operator serves.
+    pub serves: BTreeSet<String>,
     /// Recovery points of this policy in the namespace.
     pub points: Vec<RecoveryPoint>,
+    /// Drills of this policy in the namespace.
+    pub drills: Vec<DisasterRecoveryDrill>,
     /// Volume claims of the namespace.
     pub claims: Vec<Claim>,
     /// Buckets of the policy with what the store said against them, by position in the spec.
@@ -38,10 +48,20 @@ pub struct Observed {
     pub store_error: Option<String>,
 }
 
+impl Observed {
+    /// What restore tests are decided by.
+    #[must_use]
+    pub fn tests(&self) -> proof::Seen<'_> {
+        proof::Seen { policy: &self.policy, points: &self.points, drills: &self.drills, serves: &self.serves }
+    }
+}
+
 /// What to do, and why.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     pub action: Action,
+    /// Restore tests to start and to remove.
+    pub tests: Vec<proof::Step>,
     pub ready: Verdict,
     pub next_run: Option<Timestamp>,
     /// Look again after this long, if nothing changes before.
@@ -67,6 +87,8 @@ pub fn decide(seen: &Observed, now: Timestamp) -> Plan {
     let spec = &seen.policy.spec;
     let idle = |ready: Verdict| Plan {
         action: Action::Nothing,
+        // Tests of what was taken go on, whatever keeps new points from being made.
+        tests: proof::decide(seen.tests(), now),
         ready,
         next_run: None,
         recheck: SignedDuration::from_secs(60),
@@ -85,6 +107,7 @@ pub fn decide(seen: &Observed, now: Timestamp) -> Plan {
     let wait = next_run.map_or(SignedDuration::from_secs(60), |at| at.duration_since(now));
     Plan {
         action: next_action(seen, schedule.as_ref(), now),
+        tests: proof::decide(seen.tests(), now),
         ready: if spec.suspend {
             Verdict::yes("Suspended", "spec.suspend is true: no new recovery points are made")
         } else {
@@ -104,6 +127,9 @@ fn validate(seen: &Observed) -> Result<Option<Schedule>, Verdict> {
         .transpose()
         .map_err(|e| Verdict::no("InvalidSchedule", format!("spec.schedule: {e}")))?;
     check_objectives(spec, &seen.centres)?;
+    if let Some(tests) = &spec.restore_tests {
+        proof::validate(tests, &seen.centres)?;
+    }
     Rules::new(&selection(spec)).map_err(|error| Verdict::no("InvalidSelector", error))?;
     ClaimRules::new(&spec.include, &spec.exclude).map_err(|error| Verdict::no("InvalidSelector", error))?;
     hooks::validate(&spec.hooks).map_err(|error| Verdict::no("InvalidHook", error))?;
@@ -222,6 +248,11 @@ pub fn status(
         Ok(()) => plan.ready.clone(),
     };
     conditions::set(&mut conditions, "Ready", &ready, generation, now);
+    let proofs = proof::proofs(seen.tests());
+    match proof::verdict(seen.tests(), &proofs, now) {
+        Some(proven) => conditions::set(&mut conditions, PROVEN, &proven, generation, now),
+        None => conditions.retain(|condition| condition.type_ != PROVEN),
+    }
     let last_run_token = match (&plan.action, created) {
         (Action::Create { token: Some(token), .. }, Ok(())) => Some(token.clone()),
         _ => previous.last_run_token,
@@ -234,6 +265,7 @@ pub fn status(
         next_run: plan.next_run.map(Time),
         last_run_token,
         centres: seen.policy.spec.objectives.iter().map(|o| standing(o, &seen.points, now)).collect(),
+        proofs,
     }
 }
 
@@ -288,6 +320,7 @@ mod tests {
                 hooks: Vec::new(),
                 objectives: vec![Objective { centre: "remote".into(), rpo: "30m".into(), rto: None }],
                 retention: None,
+                restore_tests: None,
             },
         );
         policy.metadata.creation_timestamp = Some(Time(at("2026-11-24T02:00:01Z")));
@@ -296,7 +329,9 @@ mod tests {
             centre: "production".into(),
             active_here: true,
             centres: BTreeSet::from(["production".into(), "remote".into()]),
+            serves: BTreeSet::from(["production".into()]),
             points: Vec::new(),
+            drills: Vec::new(),
             claims: vec![claim("data", true)],
             bucket_errors: Vec::new(),
             store_error: None,

@@ -24,6 +24,7 @@ pub mod link;
 pub mod manifest;
 pub mod namespace;
 pub mod poll;
+pub mod proof;
 pub mod pull;
 pub mod quantity;
 pub mod recovery_point;

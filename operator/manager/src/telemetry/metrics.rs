@@ -136,6 +136,27 @@ impl Replications {
     }
 }
 
+/// What restore tests have proved.
+#[derive(Debug, Default)]
+struct Proofs {
+    proven_at: Family<Standing, Gauge>,
+    max_age: Family<Standing, Gauge>,
+    passed: Family<Standing, Gauge>,
+}
+
+impl Proofs {
+    fn register(&self, registry: &mut Registry) {
+        let help =
+            "When a recovery point at a centre was last restored in isolation and checked with success";
+        let name = "restore_proven_timestamp";
+        registry.register_with_unit(name, help, Unit::Seconds, self.proven_at.clone());
+        let help = "How old the newest proof may be that a centre's recovery points can be restored";
+        registry.register_with_unit("restore_proof_objective", help, Unit::Seconds, self.max_age.clone());
+        let help = "1 where the last restore test at a centre passed, 0 where it did not";
+        registry.register("restore_test_success", help, self.passed.clone());
+    }
+}
+
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// By namespace, when its last drill ended, and whether it passed.
@@ -151,6 +172,7 @@ pub struct Metrics {
     leader: Gauge,
     verified_at: Family<Standing, Gauge>,
     objective: Family<Standing, Gauge>,
+    proofs: Proofs,
     moved: Family<Direction, Counter>,
     points: Family<Stand, Gauge>,
     removed: Family<At, Counter>,
@@ -182,6 +204,7 @@ impl Default for Metrics {
             leader: Gauge::default(),
             verified_at: Family::default(),
             objective: Family::default(),
+            proofs: Proofs::default(),
             moved: Family::default(),
             points: Family::default(),
             removed: Family::default(),
@@ -227,6 +250,7 @@ impl Metrics {
         registry.register_with_unit(name, help, seconds(), self.verified_at.clone());
         let help = "How old the newest proved data at a centre may be";
         registry.register_with_unit("recovery_point_objective", help, seconds(), self.objective.clone());
+        self.proofs.register(&mut registry);
         let help = "Bytes copied into or verified in a vault";
         registry.register_with_unit("vault_moved", help, Unit::Bytes, self.moved.clone());
         let help = "Restores that have ended";
@@ -311,6 +335,26 @@ impl Metrics {
             Some(seconds) => drop(self.objective.get_or_create(&standing).set(seconds)),
             None => drop(self.objective.remove(&standing)),
         }
+    }
+
+    /// When a centre's points were last proven to be restorable, how old such a proof may be (both in seconds), and whether
+    /// the last test passed.
+    pub fn set_proof(
+        &self,
+        namespace: &str,
+        policy: &str,
+        centre: &str,
+        (proven_at, max_age): (Option<i64>, Option<i64>),
+        passed: bool,
+    ) {
+        let standing = Standing { namespace: namespace.into(), policy: policy.into(), centre: centre.into() };
+        for (family, value) in [(&self.proofs.proven_at, proven_at), (&self.proofs.max_age, max_age)] {
+            match value {
+                Some(value) => drop(family.get_or_create(&standing).set(value)),
+                None => drop(family.remove(&standing)),
+            }
+        }
+        self.proofs.passed.get_or_create(&standing).set(passed.into());
     }
 
     /// A drill has ended. The newest of a namespace is shown.

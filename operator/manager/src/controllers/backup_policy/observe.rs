@@ -1,4 +1,4 @@
-//! Reads the policy's points, the namespace's claims, and whether its buckets can be read.
+//! Reads the policy's points and drills, the namespace's claims, and whether its buckets can be read.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use tripod_crds::centre::CentreRole;
-use tripod_crds::{BackupPolicy, Centre, RecoveryPoint};
+use tripod_crds::{BackupPolicy, Centre, DisasterRecoveryDrill, RecoveryPoint};
 use tripod_domain::backup_policy::Observed;
 
 use crate::context::{Ctx, Error};
@@ -18,6 +18,7 @@ pub(super) async fn observe(ctx: &Ctx, object: &BackupPolicy) -> Result<Observed
     let centres = Api::<Centre>::all(ctx.client.clone()).list(&ListParams::default()).await?;
     let own = centres.iter().find(|c| c.name_any() == ctx.centre);
     let points = ctx.api::<RecoveryPoint>(&namespace).list(&ListParams::default()).await?;
+    let drills = ctx.api::<DisasterRecoveryDrill>(&namespace).list(&ListParams::default()).await?;
     let claims = ctx.api::<PersistentVolumeClaim>(&namespace).list(&ListParams::default()).await?;
     // Until the right to be active is held in a register, production is where systems are active.
     let active_here = own.is_some_and(|c| c.spec.role == CentreRole::Production);
@@ -31,6 +32,8 @@ pub(super) async fn observe(ctx: &Ctx, object: &BackupPolicy) -> Result<Observed
         centre: ctx.centre.clone(),
         active_here,
         centres: centres.iter().map(ResourceExt::name_any).collect::<BTreeSet<_>>(),
+        serves: centres.iter().filter(|c| c.is_served_by(&ctx.centre)).map(ResourceExt::name_any).collect(),
+        drills: drills.into_iter().filter(|d| d.spec.policy == object.name_any()).collect(),
         points: points.into_iter().filter(|p| p.spec.policy == object.name_any()).collect(),
         claims: claims.iter().map(gather::claim).collect(),
         bucket_errors,
