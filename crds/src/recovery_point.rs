@@ -99,6 +99,10 @@ pub struct RecoveryPointStatus {
     /// Why it can't succeed, once that is known: hooks still undo what they did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failing: Option<Failing>,
+    /// Changes since the points before it that are unusual for the system, one for each part that has some. The point before
+    /// stays for a month, whatever the rules say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unusual: Vec<String>,
 }
 
 /// Why a run can't succeed.
@@ -164,4 +168,7 @@ pub struct Contents {
     pub bucket_objects: u64,
     /// Bytes of those objects.
     pub bucket_bytes: u64,
+    /// Bytes of all of these that the vault did not have before. Absent at the first point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub added_bytes: Option<u64>,
 }

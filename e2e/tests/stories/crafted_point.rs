@@ -193,6 +193,7 @@ fn craft(system: &System<'_>) -> Result<()> {
         files: 1,
         bytes: 1,
         digest: "sha256:crafted".into(),
+        added: None,
     };
     let root = PointManifest::compute_root(Some(&part), &BTreeMap::new(), &BTreeMap::new());
     let taken = "2026-11-01T00:00:00Z";

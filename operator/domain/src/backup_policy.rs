@@ -24,6 +24,12 @@ pub const RUN_ANNOTATION: &str = "tripod.cloud/run";
 /// The condition that says whether what lies here is proven to be restorable, where restore tests are asked for.
 pub const PROVEN: &str = "Proven";
 
+/// The condition that is there while a point of the last week brought a change that is unusual for the system.
+pub const UNUSUAL: &str = "UnusualChange";
+
+/// For so long it is shown.
+const SHOWN: SignedDuration = SignedDuration::from_hours(7 * 24);
+
 /// What was read before deciding.
 #[derive(Clone, Debug)]
 pub struct Observed {
@@ -253,6 +259,10 @@ pub fn status(
         Some(proven) => conditions::set(&mut conditions, PROVEN, &proven, generation, now),
         None => conditions.retain(|condition| condition.type_ != PROVEN),
     }
+    match unusual(&seen.points).filter(|(at, _)| now.duration_since(*at) < SHOWN) {
+        Some((_, verdict)) => conditions::set(&mut conditions, UNUSUAL, &verdict, generation, now),
+        None => conditions.retain(|condition| condition.type_ != UNUSUAL),
+    }
     let last_run_token = match (&plan.action, created) {
         (Action::Create { token: Some(token), .. }, Ok(())) => Some(token.clone()),
         _ => previous.last_run_token,
@@ -267,6 +277,21 @@ pub fn status(
         centres: seen.policy.spec.objectives.iter().map(|o| standing(o, &seen.points, now)).collect(),
         proofs,
     }
+}
+
+/// The newest point that brought an unusual change: when it was taken, and what to say of it.
+#[must_use]
+pub fn unusual(points: &[RecoveryPoint]) -> Option<(Timestamp, Verdict)> {
+    let changes = |point: &RecoveryPoint| {
+        point.status.as_ref().map(|status| status.unusual.clone()).unwrap_or_default()
+    };
+    let point = points.iter().filter(|p| !changes(p).is_empty()).max_by_key(|p| p.spec.taken_at.0)?;
+    let name = point.metadata.name.as_deref().unwrap_or_default();
+    let message = format!(
+        "{name}: {}; if nobody meant this, restore a point from before it, which stays for 30 days whatever the rules say",
+        changes(point).join("; ")
+    );
+    Some((point.spec.taken_at.0, Verdict::yes("MassChange", message)))
 }
 
 fn standing(objective: &Objective, points: &[RecoveryPoint], now: Timestamp) -> CentreStanding {

@@ -10,6 +10,7 @@ pub mod bucket_event;
 pub mod bucket_replication;
 pub mod bucket_replication_jobs;
 pub mod centre;
+pub mod change;
 pub mod cloud;
 pub mod conditions;
 pub mod department;

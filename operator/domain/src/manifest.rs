@@ -22,6 +22,9 @@ pub struct Part {
     pub bytes: u64,
     /// `sha256:…` over names, kinds and contents of all files.
     pub digest: String,
+    /// Bytes of file contents that the repository did not have before. Absent where there was no earlier point of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub added: Option<u64>,
 }
 
 /// One bucket's part: an inventory of versions that the origin's replica bucket keeps.
@@ -32,6 +35,9 @@ pub struct BucketPart {
     pub bytes: u64,
     /// `sha256:…` over keys, sizes and content digests.
     pub digest: String,
+    /// Bytes of objects that the point before did not have. Absent where there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub added: Option<u64>,
 }
 
 /// Everything that a recovery point consists of. Written last, and only once: where it is, the point is whole.
@@ -54,6 +60,9 @@ pub struct PointManifest {
     #[serde(default)]
     pub buckets: BTreeMap<String, BucketPart>,
     pub root_digest: String,
+    /// Which changes since the points before it are unusual, in words, as its origin judged when it was made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unusual: Vec<String>,
 }
 
 impl PointManifest {
@@ -112,12 +121,16 @@ impl PointManifest {
     /// What was taken, counted.
     #[must_use]
     pub fn contents(&self) -> Contents {
+        let archived = self.objects.iter().chain(self.volumes.values()).map(|part| part.added);
+        let added =
+            archived.chain(self.buckets.values().map(|part| part.added)).flatten().reduce(|a, b| a + b);
         Contents {
             objects: self.objects.as_ref().map_or(0, |part| part.files),
             files: self.volumes.values().map(|part| part.files).sum(),
             file_bytes: self.volumes.values().map(|part| part.bytes).sum(),
             bucket_objects: self.buckets.values().map(|part| part.objects).sum(),
             bucket_bytes: self.buckets.values().map(|part| part.bytes).sum(),
+            added_bytes: added,
         }
     }
 }
@@ -150,6 +163,9 @@ pub struct CopyRecord {
     /// When other centres were last asked for what is damaged here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mending_at: Option<Timestamp>,
+    /// What its manifest says of unusual changes: the point before it is kept for that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unusual: Vec<String>,
 }
 
 /// What is left of a point that a centre has removed, in that centre's own vault, until its data is gone.
@@ -174,7 +190,7 @@ mod tests {
     use super::*;
 
     fn part(digest: &str) -> Part {
-        Part { snapshot: "ab".into(), files: 1, bytes: 2, digest: digest.into() }
+        Part { snapshot: "ab".into(), files: 1, bytes: 2, digest: digest.into(), added: None }
     }
 
     #[test]

@@ -7,7 +7,7 @@ fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-fn policy(tests: serde_json::Value) -> BackupPolicy {
+fn policy(tests: &serde_json::Value) -> BackupPolicy {
     serde_json::from_value(json!({"apiVersion": "tripod.cloud/v1alpha1", "kind": "BackupPolicy",
         "metadata": {"name": "registration", "namespace": "health", "uid": "u-1", "creationTimestamp": "2026-11-20T00:00:00Z"},
         "spec": {"restoreTests": tests}}))
@@ -47,7 +47,7 @@ struct World {
 }
 
 impl World {
-    fn new(tests: serde_json::Value) -> Self {
+    fn new(tests: &serde_json::Value) -> Self {
         let points = (1..=5)
             .map(|n| point(&format!("p-{n}"), &format!("2026-11-2{n}T00:00:00Z"), CopyState::Verified));
         Self {
@@ -77,7 +77,7 @@ impl World {
 
 #[test]
 fn a_test_is_due_once_a_slot_and_one_runs_at_a_time() {
-    let mut world = World::new(daily());
+    let mut world = World::new(&daily());
     world.policy.metadata.creation_timestamp = Some(Time(at("2026-11-26T03:00:00Z")));
     assert_eq!(world.started("2026-11-27T02:59:59Z"), None);
     let (name, _) = world.started("2026-11-27T03:00:05Z").unwrap();
@@ -94,7 +94,7 @@ fn a_test_is_due_once_a_slot_and_one_runs_at_a_time() {
 
 #[test]
 fn only_what_is_verified_at_the_centre_is_tried() {
-    let mut world = World::new(daily());
+    let mut world = World::new(&daily());
     for other in &mut world.points {
         *other = point(other.metadata.name.as_deref().unwrap(), "2026-11-21T00:00:00Z", CopyState::Copied);
     }
@@ -109,7 +109,7 @@ fn only_what_is_verified_at_the_centre_is_tried() {
 fn over_time_each_of_the_newest_is_tried_and_no_older_one() {
     let mut tests = daily();
     tests["among"] = json!(3);
-    let world = World::new(tests);
+    let world = World::new(&tests);
     let days = (1..=28).filter_map(|day| world.started(&format!("2026-12-{day:02}T03:00:00Z")));
     let tried: BTreeSet<String> = days.map(|(_, point)| point).collect();
     assert_eq!(tried, ["p-3", "p-4", "p-5"].map(ToOwned::to_owned).into());
@@ -117,7 +117,7 @@ fn over_time_each_of_the_newest_is_tried_and_no_older_one() {
 
 #[test]
 fn old_tests_go_and_what_they_proved_stays() {
-    let mut world = World::new(daily());
+    let mut world = World::new(&daily());
     world.drills = vec![
         drill("t-1", "2026-11-24T03:00:00Z", Some(("2026-11-24T03:01:00Z", "Succeeded"))),
         drill("t-2", "2026-11-25T03:00:00Z", Some(("2026-11-25T03:01:00Z", "Failed"))),
@@ -138,7 +138,7 @@ fn old_tests_go_and_what_they_proved_stays() {
 
 #[test]
 fn the_verdict_follows_the_evidence() {
-    let mut world = World::new(daily());
+    let mut world = World::new(&daily());
     let now = "2026-11-26T04:00:00Z";
     assert_eq!(world.verdict(now), Some((false, "NeverProven".into())));
     world.drills = vec![drill("t-1", "2026-11-26T03:00:00Z", Some(("2026-11-26T03:01:00Z", "Succeeded")))];

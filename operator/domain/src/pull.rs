@@ -232,6 +232,7 @@ pub fn verdicts(
             state: record.state,
             held: keeping.holds.of(&key).cloned(),
             in_use: keeping.in_use.get(&key).cloned(),
+            unusual: !record.unusual.is_empty(),
         });
     }
     let mut all = BTreeMap::new();

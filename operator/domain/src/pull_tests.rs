@@ -15,6 +15,7 @@ fn record(point: &str, state: CopyState, verified: Option<i64>) -> CopyRecord {
         kept_by: None,
         mended: None,
         mending_at: Some(Timestamp::MAX),
+        unusual: Vec::new(),
     }
 }
 

@@ -10,6 +10,7 @@ use tripod_crds::hook::{HookPhase, HookProgress};
 use tripod_crds::recovery_point::{CentreCopy, CopyState, Failing, PointPhase};
 use tripod_crds::{RecoveryPoint, RecoveryPointStatus};
 
+use crate::change;
 use crate::conditions::{self, Verdict};
 use crate::hooks::{self, At, Next, Stage};
 use crate::manifest::{BucketPart, CopyRecord, Part, PointManifest};
@@ -50,6 +51,8 @@ pub struct Observed {
     pub volumes: BTreeMap<String, Part>,
     pub buckets: BTreeMap<String, BucketPart>,
     pub movers: BTreeMap<String, MoverState>,
+    /// The complete points of the policy before this one, the newest first; read once all parts are there.
+    pub before: Vec<PointManifest>,
     /// Steps of hooks that were begun and have no end yet.
     pub hooks: hooks::Seen,
     /// By centre, every Centre that keeps copies.
@@ -192,7 +195,7 @@ fn clear_or_seal(seen: &Observed, now: Timestamp) -> Plan {
 fn seal(seen: &Observed, now: Timestamp) -> PointManifest {
     let spec = &seen.point.spec;
     let root_digest = PointManifest::compute_root(seen.objects.as_ref(), &seen.volumes, &seen.buckets);
-    PointManifest {
+    let mut manifest = PointManifest {
         version: crate::manifest::MANIFEST_VERSION,
         system: seen.point.metadata.namespace.clone().unwrap_or_default(),
         policy: spec.policy.clone(),
@@ -204,7 +207,11 @@ fn seal(seen: &Observed, now: Timestamp) -> PointManifest {
         volumes: seen.volumes.clone(),
         buckets: seen.buckets.clone(),
         root_digest,
-    }
+        unusual: Vec::new(),
+    };
+    change::forget_first(&mut manifest, &seen.before);
+    manifest.unusual = change::judge(&manifest, &seen.before);
+    manifest
 }
 
 /// What came of the plan.
@@ -282,6 +289,15 @@ pub fn status(seen: &Observed, plan: &Plan, outcome: &Outcome, now: Timestamp) -
         not_listed: outcome.not_listed.clone().unwrap_or(previous.not_listed),
         hooks: course.hooks,
         failing: course.failing,
+        unusual: manifest.map(|m| m.unusual.clone()).or_else(|| noted(seen)).unwrap_or(previous.unusual),
+    }
+}
+
+/// What the record of this centre says of unusual changes: elsewhere than at the origin, that is all that is known.
+fn noted(seen: &Observed) -> Option<Vec<String>> {
+    match seen.readings.get(&seen.centre)? {
+        Reading::Record(record) => Some(record.unusual.clone()),
+        _ => None,
     }
 }
 
@@ -357,7 +373,7 @@ mod tests {
     }
 
     fn part() -> Part {
-        Part { snapshot: "ab".into(), files: 1, bytes: 1, digest: "sha256:1".into() }
+        Part { snapshot: "ab".into(), files: 1, bytes: 1, digest: "sha256:1".into(), added: None }
     }
 
     fn seen() -> Observed {
@@ -383,6 +399,7 @@ mod tests {
             volumes: BTreeMap::new(),
             buckets: BTreeMap::new(),
             movers: BTreeMap::new(),
+            before: Vec::new(),
             hooks: hooks::Seen::new(),
             readings: BTreeMap::from([("remote".into(), Reading::NoRecord)]),
             interval: 60,
@@ -480,6 +497,7 @@ mod tests {
             kept_by: None,
             mended: None,
             mending_at: None,
+            unusual: Vec::new(),
         };
         seen.readings.insert("remote".into(), Reading::Record(known));
         let plan = decide(&seen, at(NOW));
@@ -509,6 +527,7 @@ mod tests {
             kept_by: None,
             mended: None,
             mending_at: None,
+            unusual: Vec::new(),
         };
         seen.readings.insert("remote".into(), Reading::Record(proved.clone()));
         assert_eq!(wait(&seen), 300);

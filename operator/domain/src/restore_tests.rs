@@ -11,7 +11,7 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn manifest() -> PointManifest {
-    let part = Part { snapshot: "ab".into(), files: 3, bytes: 30, digest: "sha256:1".into() };
+    let part = Part { snapshot: "ab".into(), files: 3, bytes: 30, digest: "sha256:1".into(), added: None };
     PointManifest {
         version: 1,
         system: "health-registration".into(),
@@ -24,9 +24,10 @@ fn manifest() -> PointManifest {
         volumes: BTreeMap::from([("data".into(), part)]),
         buckets: BTreeMap::from([(
             "files".into(),
-            BucketPart { objects: 1, bytes: 1, digest: "sha256:2".into() },
+            BucketPart { objects: 1, bytes: 1, digest: "sha256:2".into(), added: None },
         )]),
         root_digest: "sha256:r".into(),
+        unusual: Vec::new(),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Which recovery points of one policy stay at one centre, and by which rule: the newest so many, and the newest one of each
 //! of the newest so many hours, days, weeks, months and years, in UTC.
 //!
-//! Promises, whatever the rules: what is held, in use, or younger at this centre than the minimum age stays; so does the newest
+//! Promises, whatever the rules: a point that brought an unusual change stays for a month, and so does the newest Verified one
+//! before it, since nobody may have noticed yet; what is held, in use, or younger at this centre than the minimum age stays; so does the newest
 //! Verified point. Only what is Verified here is counted, so that nothing unproved takes the place of something proved.
 
 use std::collections::BTreeMap;
@@ -62,7 +63,12 @@ pub struct Point {
     pub held: Option<String>,
     /// What uses it, where something does.
     pub in_use: Option<String>,
+    /// It brought a change that is unusual for its system.
+    pub unusual: bool,
 }
+
+/// For so long an unusual change keeps two points: time enough to notice, also over holidays.
+const GUARD: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// What becomes of a point.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +87,9 @@ pub fn judge(points: &[Point], rules: &Rules, now: Timestamp) -> BTreeMap<String
     if let Some(newest) = counted.iter().max_by_key(|p| (p.taken_at, &p.name)) {
         kept.entry(newest.name.clone()).or_default().push("newest Verified".to_owned());
     }
+    for (name, reason) in guarded(&counted, now) {
+        kept.entry(name).or_default().push(reason);
+    }
     let verdict = |point: &Point| {
         let mut reasons = protection(point, rules, now);
         match point.state {
@@ -91,6 +100,20 @@ pub fn judge(points: &[Point], rules: &Rules, now: Timestamp) -> BTreeMap<String
         if reasons.is_empty() { Verdict::Expired } else { Verdict::Kept(reasons) }
     };
     points.iter().map(|point| (point.name.clone(), verdict(point))).collect()
+}
+
+/// Points with an unusual change, and the newest before each of them: of several in a row, the one before the first.
+fn guarded(counted: &[&Point], now: Timestamp) -> Vec<(String, String)> {
+    let mut reasons = Vec::new();
+    for point in counted.iter().filter(|p| p.unusual && now.duration_since(p.taken_at) < GUARD) {
+        reasons.push((point.name.clone(), "unusual change".to_owned()));
+        let before =
+            counted.iter().filter(|p| !p.unusual && (p.taken_at, &p.name) < (point.taken_at, &point.name));
+        if let Some(good) = before.max_by_key(|p| (p.taken_at, &p.name)) {
+            reasons.push((good.name.clone(), format!("before the unusual change of {}", point.name)));
+        }
+    }
+    reasons
 }
 
 /// What keeps a point in spite of all rules.

@@ -14,6 +14,7 @@ fn point(taken: &str) -> Point {
         state: CopyState::Verified,
         held: None,
         in_use: None,
+        unusual: false,
     }
 }
 
@@ -69,6 +70,21 @@ fn what_is_protected_stays() {
 }
 
 #[test]
+fn the_last_point_before_an_unusual_change_outlives_the_rules() {
+    let rules = Rules { last: 1, ..Rules::default() };
+    let days = ["20", "21", "22", "23"].map(|d| point(&format!("2026-11-{d}T02:00:00Z")));
+    assert_eq!(kept(&days, &rules, NOW), ["p-2026-11-23T02:00:00Z"]);
+    let mut attacked = days;
+    for encrypted in &mut attacked[2..] {
+        encrypted.unusual = true;
+    }
+    let all = |days: &[&str]| days.iter().map(|d| format!("p-2026-11-{d}T02:00:00Z")).collect::<Vec<_>>();
+    assert_eq!(kept(&attacked, &rules, NOW), all(&["21", "22", "23"]));
+    assert_eq!(kept(&attacked, &rules, "2026-12-22T02:00:00Z"), all(&["21", "23"]));
+    assert_eq!(kept(&attacked, &rules, "2026-12-24T02:00:00Z"), all(&["23"]));
+}
+
+#[test]
 fn what_is_not_proved_pushes_nothing_out() {
     let rules = Rules { last: 1, ..Rules::default() };
     let good = point("2026-11-20T02:00:00Z");
@@ -99,15 +115,23 @@ fn any_rules() -> impl Strategy<Value = Rules> {
 
 fn any_points() -> impl Strategy<Value = Vec<Point>> {
     let state = prop_oneof![4 => Just(CopyState::Verified), 1 => Just(CopyState::Copied), 1 => Just(CopyState::Damaged)];
-    let one = (0i64..20_000, 0i64..50, state, prop::bool::weighted(0.1), prop::bool::weighted(0.1));
+    let one = (
+        0i64..20_000,
+        0i64..50,
+        state,
+        prop::bool::weighted(0.1),
+        prop::bool::weighted(0.1),
+        prop::bool::weighted(0.1),
+    );
     prop::collection::vec(one, 0..30).prop_map(|list| {
-        let made = list.into_iter().enumerate().map(|(n, (hours, late, state, held, used))| Point {
+        let made = list.into_iter().enumerate().map(|(n, (hours, late, state, held, used, unusual))| Point {
             name: format!("p{n}"),
             taken_at: at(NOW) - SignedDuration::from_hours(hours),
             arrived_at: Some(at(NOW) - SignedDuration::from_hours((hours - late).max(0))),
             state,
             held: held.then(|| "case".into()),
             in_use: used.then(|| "drill".into()),
+            unusual,
         });
         made.collect()
     })

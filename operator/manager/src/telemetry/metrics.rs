@@ -136,9 +136,16 @@ impl Replications {
     }
 }
 
-/// What restore tests have proved.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OfPolicy {
+    namespace: String,
+    policy: String,
+}
+
+/// What restore tests have proved, and what the points themselves tell.
 #[derive(Debug, Default)]
 struct Proofs {
+    unusual_at: Family<OfPolicy, Gauge>,
     proven_at: Family<Standing, Gauge>,
     max_age: Family<Standing, Gauge>,
     passed: Family<Standing, Gauge>,
@@ -152,6 +159,9 @@ impl Proofs {
         registry.register_with_unit(name, help, Unit::Seconds, self.proven_at.clone());
         let help = "How old the newest proof may be that a centre's recovery points can be restored";
         registry.register_with_unit("restore_proof_objective", help, Unit::Seconds, self.max_age.clone());
+        let help = "When the newest recovery point was taken that brought a change unusual for its system";
+        let name = "recovery_point_unusual_change_timestamp";
+        registry.register_with_unit(name, help, Unit::Seconds, self.unusual_at.clone());
         let help = "1 where the last restore test at a centre passed, 0 where it did not";
         registry.register("restore_test_success", help, self.passed.clone());
     }
@@ -355,6 +365,15 @@ impl Metrics {
             }
         }
         self.proofs.passed.get_or_create(&standing).set(passed.into());
+    }
+
+    /// When the newest point of a policy was taken that brought an unusual change.
+    pub fn set_unusual(&self, namespace: &str, policy: &str, taken_at: Option<i64>) {
+        let of = OfPolicy { namespace: namespace.into(), policy: policy.into() };
+        match taken_at {
+            Some(second) => drop(self.proofs.unusual_at.get_or_create(&of).set(second)),
+            None => drop(self.proofs.unusual_at.remove(&of)),
+        }
     }
 
     /// A drill has ended. The newest of a namespace is shown.

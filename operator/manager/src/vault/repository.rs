@@ -277,7 +277,8 @@ impl SystemVault {
                 return Err(VaultError::Incomplete(missing));
             }
             let Totals { files, bytes, digest, .. } = totals;
-            Ok(Part { snapshot: saved.id.to_hex().to_string(), files, bytes, digest })
+            let added = saved.summary.as_ref().map(|kept| kept.data_added_files);
+            Ok(Part { snapshot: saved.id.to_hex().to_string(), files, bytes, digest, added })
         })
         .await
     }

@@ -10,7 +10,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, watcher};
 use kube::{Api, Resource, ResourceExt};
 use tripod_crds::{BackupPolicy, BackupPolicyStatus, DisasterRecoveryDrill, RecoveryPoint};
-use tripod_domain::backup_policy::PROVEN;
+use tripod_domain::backup_policy::{PROVEN, UNUSUAL};
 use tripod_domain::{backup_policy, conditions, duration};
 
 use crate::context::{Ctx, Error};
@@ -41,6 +41,8 @@ async fn reconcile(object: Arc<BackupPolicy>, ctx: Arc<Ctx>) -> Result<SignedDur
     let tested = act::tests(&ctx, &object, &plan.tests).await;
     let status = backup_policy::status(&seen, &plan, &created, Timestamp::now());
     measure(&ctx, &object, &status);
+    let unusual = backup_policy::unusual(&seen.points).map(|(taken, _)| taken.as_second());
+    ctx.metrics.set_unusual(&namespace, &object.name_any(), unusual);
     tell(&ctx, &object, &status).await;
     ctx.write_status(&ctx.api(&namespace), object.as_ref(), object.status.as_ref(), &status).await?;
     created.and(tested).map(|()| plan.recheck).map_err(Error::Other)
@@ -68,12 +70,16 @@ fn measure(ctx: &Ctx, object: &BackupPolicy, status: &BackupPolicyStatus) {
 /// An event when something is newly wrong.
 async fn tell(ctx: &Ctx, object: &BackupPolicy, status: &BackupPolicyStatus) {
     let before = object.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-    for kind in ["Ready", PROVEN] {
-        let Some(now) = conditions::find(&status.conditions, kind).filter(|c| c.status == "False") else {
+    for (kind, wrong) in [("Ready", "False"), (PROVEN, "False"), (UNUSUAL, "True")] {
+        let Some(now) = conditions::find(&status.conditions, kind).filter(|c| c.status == wrong) else {
             continue;
         };
-        let known = conditions::find(before, kind).is_some_and(|known| known.reason == now.reason);
-        // That nothing was tested yet is no news.
+        let known = conditions::find(before, kind).is_some_and(|known| match kind {
+            // Each of them is news.
+            UNUSUAL => known.message == now.message,
+            _ => known.reason == now.reason,
+        });
+        // That nothing was tested yet is none.
         if !known && now.reason != "NeverProven" {
             ctx.tell(&object.object_ref(&()), true, &now.reason, &now.message).await;
         }

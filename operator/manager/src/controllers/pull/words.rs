@@ -51,6 +51,7 @@ pub(super) fn record_of(
         kept_by: before.and_then(|b| b.kept_by.clone()),
         mended: before.and_then(|b| b.mended.clone()),
         mending_at: before.and_then(|b| b.mending_at),
+        unusual: manifest.unusual.clone(),
     }
 }
 

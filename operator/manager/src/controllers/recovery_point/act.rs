@@ -130,6 +130,8 @@ async fn copy_bucket(
     let _adding = vault.adding().await;
     let versions = replica::inventory(&live).await.map_err(|e| e.to_string())?;
     let known = known_versions(vault, bucket).await?;
+    let is_new = |v: &&replica::Version| !known.contains_key(&(v.key.clone(), v.etag.clone()));
+    let added = versions.iter().filter(is_new).map(|v| v.size).sum();
     let progress = Progress::default();
     let tally = replica::copy(&live, &versions, &kept, &known, &progress).await;
     ctx.metrics.moved(&ctx.centre, "copy", progress.so_far().1);
@@ -150,6 +152,7 @@ async fn copy_bucket(
         objects: tally.versions.len() as u64,
         bytes: tally.versions.iter().map(|v| v.size).sum(),
         digest: replica::digest(&tally.versions),
+        added: Some(added),
     };
     vault
         .write_json(&layout::bucket_part(&vault.system, point, bucket), &part)

@@ -8,14 +8,15 @@ use kube::{Api, ResourceExt};
 use tripod_crds::centre::CentreRole;
 use tripod_crds::recovery_point::PointPhase;
 use tripod_crds::{Centre, RecoveryPoint};
+use tripod_domain::change::HISTORY;
 use tripod_domain::disaster_recovery_drill::Progress;
-use tripod_domain::manifest::CopyRecord;
+use tripod_domain::manifest::{CopyRecord, PointManifest};
 use tripod_domain::recovery_point::{MoverState, Observed, Reading};
 
 use crate::context::{Ctx, Error};
 use crate::controllers::mover_job;
 use crate::stores::StoreAccess;
-use crate::vault::layout;
+use crate::vault::{SystemVault, layout};
 
 /// A vault elsewhere that does not answer in this time is taken for unreadable: it must not hold up this one.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -31,6 +32,7 @@ pub(super) async fn observe(ctx: &Ctx, object: &RecoveryPoint) -> Result<Observe
         volumes: BTreeMap::new(),
         buckets: BTreeMap::new(),
         movers: BTreeMap::new(),
+        before: Vec::new(),
         hooks: BTreeMap::new(),
         readings: readings(ctx, &centres, &system, &point).await,
         interval: centres.iter().map(|c| c.spec.pull_interval_seconds).min().unwrap_or(60),
@@ -63,7 +65,34 @@ pub(super) async fn observe(ctx: &Ctx, object: &RecoveryPoint) -> Result<Observe
             seen.buckets.insert(bucket.clone(), part);
         }
     }
+    let spec = &object.spec;
+    let whole = seen.objects.is_some() || !spec.objects;
+    if whole && seen.volumes.len() == spec.volumes.len() && seen.buckets.len() == spec.buckets.len() {
+        seen.before = before(ctx, &vault, object).await?;
+    }
     Ok(seen)
+}
+
+/// The manifests of the complete points of the policy before this one, the newest first. One that can't be read any more is
+/// left out: it is compared with, and nothing else.
+async fn before(ctx: &Ctx, vault: &SystemVault, object: &RecoveryPoint) -> Result<Vec<PointManifest>, Error> {
+    let points = ctx.api::<RecoveryPoint>(&vault.system).list(&ListParams::default()).await?;
+    let earlier = |point: &RecoveryPoint| {
+        let complete = point.status.as_ref().and_then(|status| status.phase) == Some(PointPhase::Complete);
+        complete && point.spec.policy == object.spec.policy && point.spec.taken_at.0 < object.spec.taken_at.0
+    };
+    let mut names: Vec<_> =
+        points.iter().filter(|point| earlier(point)).map(|p| (p.spec.taken_at.0, p.name_any())).collect();
+    names.sort_by(|a, b| b.cmp(a));
+    let mut manifests = Vec::new();
+    for (_, name) in names.into_iter().take(HISTORY) {
+        match vault.read_json::<PointManifest>(&layout::manifest(&vault.system, &name)).await {
+            Ok(manifest) => manifests.extend(manifest),
+            Err(error) if error.is_transient() => return Err(error.into()),
+            Err(error) => tracing::warn!(point = name, %error, "a manifest can't be read"),
+        }
+    }
+    Ok(manifests)
 }
 
 /// Witnesses keep no copies. All others are asked side by side.
