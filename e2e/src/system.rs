@@ -158,11 +158,18 @@ impl<'a> System<'a> {
     /// # Errors
     /// What the policy's condition says.
     pub fn protect(&self, spec: &Value) -> Result<()> {
-        let namespace = self.namespace();
+        self.apply_policy("production", spec)?;
+        self.production()?.wait("backuppolicy/registration", Some(&self.namespace()), "Ready", READY)
+    }
+
+    /// Applies the policy `registration` of this spec in a cluster: what is kept and tested there goes by that.
+    ///
+    /// # Errors
+    /// What the API server says against it.
+    pub fn apply_policy(&self, cluster: &str, spec: &Value) -> Result<()> {
         let policy = json!({"apiVersion": "tripod.cloud/v1alpha1", "kind": "BackupPolicy",
-            "metadata": {"name": "registration", "namespace": namespace}, "spec": spec});
-        self.production()?.apply(&policy.to_string())?;
-        self.production()?.wait("backuppolicy/registration", Some(&namespace), "Ready", READY)
+            "metadata": {"name": "registration", "namespace": self.namespace()}, "spec": spec});
+        self.at.kubectl(cluster)?.apply(&policy.to_string()).map(drop)
     }
 
     /// Asks for a recovery point and returns its name once it was made.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 use tripod_e2e::kubectl::Kubectl;
 use tripod_e2e::lab::command::wait_for;
 use tripod_e2e::system::System;
@@ -34,7 +34,7 @@ fn what_no_rule_keeps_goes_with_its_data_and_nothing_else() -> Result<()> {
     let _delays = [AtOnce::prune(&system, WITH_RULES[0])?, AtOnce::prune(&system, WITH_RULES[1])?];
     let spec = json!({"include": include, "retention": {"keepLast": 2}});
     protect(&system, &spec)?;
-    apply_policy(&system, "same-city", &spec)?;
+    system.apply_policy("same-city", &spec)?;
     let left = names(points[2..].iter().chain([&held]));
     for centre in WITH_RULES {
         await_points(&system, centre, &left)?;
@@ -109,12 +109,6 @@ fn await_held(system: &System<'_>, centre: &str, point: &str) -> Result<()> {
         ensure!(annotations[HOLD] == "case 12", "{annotations}");
         Ok(())
     })
-}
-
-fn apply_policy(system: &System<'_>, centre: &str, spec: &Value) -> Result<()> {
-    let policy = json!({"apiVersion": "tripod.cloud/v1alpha1", "kind": "BackupPolicy",
-        "metadata": {"name": "registration", "namespace": system.namespace()}, "spec": spec});
-    system.at.kubectl(centre)?.apply(&policy.to_string()).map(drop)
 }
 
 /// In the cluster and in the vault.

@@ -97,7 +97,7 @@ pub fn decide(seen: &Observed, now: Timestamp) -> Plan {
         tests: proof::decide(seen.tests(), now),
         ready,
         next_run: None,
-        recheck: SignedDuration::from_secs(60),
+        recheck: until(proof::next(seen.tests(), now), now),
     };
     let schedule = match validate(seen) {
         Ok(schedule) => schedule,
@@ -110,7 +110,7 @@ pub fn decide(seen: &Observed, now: Timestamp) -> Plan {
         ));
     }
     let next_run = if spec.suspend { None } else { schedule.as_ref().and_then(|s| s.next(now)) };
-    let wait = next_run.map_or(SignedDuration::from_secs(60), |at| at.duration_since(now));
+    let next_test = proof::next(seen.tests(), now);
     Plan {
         action: next_action(seen, schedule.as_ref(), now),
         tests: proof::decide(seen.tests(), now),
@@ -120,8 +120,14 @@ pub fn decide(seen: &Observed, now: Timestamp) -> Plan {
             Verdict::yes("Accepted", "the policy is valid and its buckets can be read")
         },
         next_run,
-        recheck: wait.clamp(SignedDuration::from_secs(1), SignedDuration::from_secs(60)),
+        recheck: until(next_run.into_iter().chain(next_test).min(), now),
     }
+}
+
+/// Until something is due, and a minute at most: standings age without an event.
+fn until(due: Option<Timestamp>, now: Timestamp) -> SignedDuration {
+    let minute = SignedDuration::from_mins(1);
+    due.map_or(minute, |at| at.duration_since(now)).clamp(SignedDuration::from_secs(1), minute)
 }
 
 fn validate(seen: &Observed) -> Result<Option<Schedule>, Verdict> {

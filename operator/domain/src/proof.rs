@@ -85,6 +85,14 @@ pub fn decide(seen: Seen, now: Timestamp) -> Vec<Step> {
     steps
 }
 
+/// The next time that the schedule says, where this operator tests any centre.
+#[must_use]
+pub fn next(seen: Seen, now: Timestamp) -> Option<Timestamp> {
+    let tests = seen.policy.spec.restore_tests.as_ref()?;
+    tested(tests, seen.serves).next()?;
+    Schedule::parse(&tests.schedule).ok()?.next(now)
+}
+
 /// Which centres this operator tests.
 fn tested<'a>(tests: &'a RestoreTests, serves: &'a BTreeSet<String>) -> impl Iterator<Item = &'a String> {
     serves.iter().filter(|centre| tests.centres.is_empty() || tests.centres.contains(centre))

@@ -80,6 +80,7 @@ fn a_test_is_due_once_a_slot_and_one_runs_at_a_time() {
     let mut world = World::new(&daily());
     world.policy.metadata.creation_timestamp = Some(Time(at("2026-11-26T03:00:00Z")));
     assert_eq!(world.started("2026-11-27T02:59:59Z"), None);
+    assert_eq!(next(world.seen(), at("2026-11-27T02:59:59Z")), Some(at("2026-11-27T03:00:00Z")));
     let (name, _) = world.started("2026-11-27T03:00:05Z").unwrap();
     assert!(name.starts_with("registration-test-") && name.ends_with("-261127t0300"), "{name}");
     // The same pass again, and one that comes later: the same test.
