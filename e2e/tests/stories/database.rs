@@ -38,7 +38,7 @@ fn a_database_under_load_comes_back_whole() -> Result<()> {
     kubectl.wait("deployment/registration", Some(NAMESPACE), "Available", PATIENCE)?;
     sql(
         &kubectl,
-        "CREATE TABLE scans (id bigint PRIMARY KEY, key text NOT NULL); CREATE TABLE ledger (id bigint PRIMARY KEY);",
+        "DROP TABLE IF EXISTS scans, ledger; CREATE TABLE scans (id bigint PRIMARY KEY, key text NOT NULL); CREATE TABLE ledger (id bigint PRIMARY KEY);",
     )?;
     system.fill_bucket(&[])?;
     let dump = json!({"exec": {"selector": {"matchLabels": {"app": "registration"}}, "command": ["registration", "dump"]}});

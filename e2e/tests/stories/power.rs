@@ -111,6 +111,14 @@ fn a_restore_writes_what_its_requester_is_asked_about() -> Result<()> {
             }));
         }
     }
+    // What a BackupPolicy that comes back has done by others: hooks run commands, restore tests are drills.
+    let brought_back = [
+        "authorizer.group('').resource('pods').subresource('exec')",
+        "authorizer.group('tripod.cloud').resource('disasterrecoverydrills')",
+    ];
+    may_write.extend(
+        brought_back.map(|what| format!("{what}.namespace(request.namespace).check('create').allowed()")),
+    );
     let mut asked: Vec<String> = policy["spec"]["validations"]
         .as_array()
         .into_iter()
