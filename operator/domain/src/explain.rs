@@ -23,6 +23,8 @@ pub mod backup;
 mod clouds;
 #[path = "explain_next.rs"]
 mod next;
+#[path = "explain_points.rs"]
+pub mod points;
 #[path = "explain_tables.rs"]
 mod tables;
 #[path = "explain_use.rs"]

@@ -1,11 +1,9 @@
-//! Backups: what a policy would take now and why the rest is left out, and where the points are that were made.
+//! Backups: what a policy would take now, and why the rest is left out.
 
-use jiff::Timestamp;
 use kube::ResourceExt;
-use tripod_crds::recovery_point::{CopyState, PointPhase};
-use tripod_crds::{BackupPolicy, RecoveryPoint};
+use tripod_crds::BackupPolicy;
 
-use super::{Line, Row, Section, UNKNOWN, age, fact};
+use super::{Line, Row, Section, UNKNOWN, fact};
 use crate::selection::needs::Need;
 use crate::selection::tally::{OfKind, Tally};
 use crate::selection::{Fate, Reason};
@@ -227,103 +225,13 @@ fn not_listed(tally: &Tally) -> Option<Section> {
     })
 }
 
-/// Recovery points, the newest first, with where they are.
-#[must_use]
-pub fn points(points: &[RecoveryPoint], now: Timestamp) -> Section {
-    let mut sorted: Vec<&RecoveryPoint> = points.iter().collect();
-    sorted
-        .sort_by_key(|point| (point.namespace(), std::cmp::Reverse(point.spec.taken_at.0), point.name_any()));
-    let head = [
-        Line::new("NAMESPACE", "命名空间"),
-        Line::new("NAME", "名称"),
-        Line::new("POLICY", "策略"),
-        Line::new("PHASE", "阶段"),
-        Line::new("AGE", "时间"),
-        Line::new("SIZE", "大小"),
-        Line::new("CENTRES", "各中心"),
-    ];
-    let mut rows = vec![Row::Cells(head.to_vec())];
-    rows.extend(sorted.into_iter().map(|point| Row::Cells(point_row(point, now))));
-    Section { title: Line::new("Recovery points", "恢复点"), rows }
-}
-
-fn point_row(point: &RecoveryPoint, now: Timestamp) -> Vec<Line> {
-    let status = point.status.clone().unwrap_or_default();
-    let bytes = status.contents.as_ref().map(|c| c.file_bytes + c.bucket_bytes);
-    vec![
-        Line::same(point.namespace().unwrap_or_default()),
-        Line::same(point.name_any()),
-        Line::same(&point.spec.policy),
-        status.phase.map_or_else(|| Line::same(UNKNOWN), phase),
-        Line::same(age(point.spec.taken_at.0, now)),
-        Line::same(bytes.map_or_else(|| UNKNOWN.to_owned(), size)),
-        centres(point, now),
-    ]
-}
-
-/// Where a point is, and since when that is proved: `production Verified 3m, remote Pending`.
-#[must_use]
-pub fn centres(point: &RecoveryPoint, now: Timestamp) -> Line {
-    let copies = point.status.iter().flat_map(|status| &status.centres);
-    let mut line = Line::default();
-    for (at, copy) in copies.enumerate() {
-        if at > 0 {
-            line.add(", ", "，");
-        }
-        let state = state(copy.state);
-        line.add(&format!("{} {}", copy.centre, state.en), &format!("{} {}", copy.centre, state.zh));
-        if let Some(verified) = &copy.verified_at {
-            let ago = age(verified.0, now);
-            line.add(&format!(" {ago} ago"), &format!("（{ago} 前）"));
-        }
-    }
-    if line.en.is_empty() { Line::same(UNKNOWN) } else { line }
-}
-
-/// A phase, in words.
-#[must_use]
-pub fn phase(phase: PointPhase) -> Line {
-    match phase {
-        PointPhase::Running => Line::new("Running", "进行中"),
-        PointPhase::Complete => Line::new("Complete", "已完成"),
-        PointPhase::Failed => Line::new("Failed", "失败"),
-    }
-}
-
-fn state(state: CopyState) -> Line {
-    match state {
-        CopyState::Unknown => Line::new("Unknown", "未知"),
-        CopyState::Pending => Line::new("Pending", "等待复制"),
-        CopyState::Copied => Line::new("Copied", "已复制"),
-        CopyState::Verified => Line::new("Verified", "已校验"),
-        CopyState::Damaged => Line::new("Damaged", "已损坏"),
-        CopyState::Removed => Line::new("Removed", "已移除"),
-    }
-}
-
-/// Bytes for people, in powers of 1024 with a digit behind the point: `1.5 GiB`.
-#[must_use]
-pub fn size(bytes: u64) -> String {
-    let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    let mut tenths = u128::from(bytes) * 10;
-    let mut unit = "B";
-    for next in units {
-        if tenths < 10_240 {
-            break;
-        }
-        tenths /= 1024;
-        unit = next;
-    }
-    if unit == "B" { format!("{bytes} B") } else { format!("{}.{} {unit}", tenths / 10, tenths % 10) }
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::selection::needs::ClusterKind;
     use serde_json::json;
 
-    fn text(sections: &[Section], zh: bool) -> String {
+    pub(in super::super) fn text(sections: &[Section], zh: bool) -> String {
         let line = |line: &Line| if zh { line.zh.clone() } else { line.en.clone() };
         let row = |row: &Row| match row {
             Row::Cells(cells) => format!("  {}\n", cells.iter().map(line).collect::<Vec<_>>().join(" | ")),
@@ -385,37 +293,6 @@ mod tests {
         for words in ["对象：将备份 1 个", "由 Kubernetes 自动提供", "派生类型", "存储卷：将备份 1 个"]
         {
             assert!(zh.contains(words), "{words} is not in\n{zh}");
-        }
-    }
-
-    #[test]
-    fn a_point_says_where_it_is_and_since_when() {
-        let at = |text: &str| text.parse::<Timestamp>().unwrap();
-        let point = |name: &str, taken: &str| -> RecoveryPoint {
-            serde_json::from_value(json!({"metadata": {"name": name, "namespace": "a-b"},
-                "spec": {"policy": "p", "origin": "production", "takenAt": taken},
-                "status": {"phase": "Complete",
-                    "contents": {"objects": 3, "files": 2, "fileBytes": 1_572_864, "bucketObjects": 0, "bucketBytes": 0},
-                    "centres": [{"centre": "production", "state": "Verified", "verifiedAt": "2026-11-24T02:05:00Z"},
-                        {"centre": "remote", "state": "Pending"}]}}))
-            .unwrap()
-        };
-        let all = [point("p-1", "2026-11-24T02:00:00Z"), point("p-2", "2026-11-24T02:04:00Z")];
-        let shown = points(&all, at("2026-11-24T02:08:00Z"));
-        let (en, zh) = (text(std::slice::from_ref(&shown), false), text(&[shown], true));
-        let expected =
-            "a-b | p-2 | p | Complete | 4m | 1.5 MiB | production Verified 3m ago, remote Pending\n";
-        assert!(en.contains(expected), "{en}");
-        assert!(en.find("p-2") < en.find("p-1"), "the newest first: {en}");
-        assert!(zh.contains("production 已校验（3m 前），remote 等待复制"), "{zh}");
-    }
-
-    #[test]
-    fn sizes_are_read_at_a_glance() {
-        for (bytes, expected) in
-            [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1_572_864, "1.5 MiB"), (u64::MAX, "15.9 EiB")]
-        {
-            assert_eq!(size(bytes), expected);
         }
     }
 }

@@ -12,7 +12,7 @@ use tripod_crds::recovery_point::{CopyState, PointPhase};
 use tripod_crds::{BackupPolicy, RecoveryPoint};
 use tripod_domain::backup_policy::RUN_ANNOTATION;
 use tripod_domain::conditions;
-use tripod_domain::explain::{Line, backup};
+use tripod_domain::explain::{Line, points};
 
 use super::{Connection, Language, Speech, plan, print, table};
 
@@ -163,7 +163,7 @@ fn ready(of: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition]) -> St
 /// How far a point is, in one line that changes when it gets further.
 fn progress(point: &RecoveryPoint, now: Timestamp) -> Line {
     let status = point.status.clone().unwrap_or_default();
-    let phase = status.phase.map_or_else(|| Line::new("is made", "正在创建"), backup::phase);
+    let phase = status.phase.map_or_else(|| Line::new("is made", "正在创建"), points::phase);
     let more = match status.phase {
         Some(PointPhase::Complete) => {
             // Without how long ago something was proved: that would be another line each second.
@@ -171,7 +171,7 @@ fn progress(point: &RecoveryPoint, now: Timestamp) -> Line {
             for copy in still.status.iter_mut().flat_map(|status| &mut status.centres) {
                 copy.verified_at = None;
             }
-            backup::centres(&still, now)
+            points::centres(&still, now)
         }
         _ => Line::of(&ready(&status.conditions)),
     };

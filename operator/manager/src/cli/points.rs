@@ -1,11 +1,12 @@
-//! `points`: the recovery points of a namespace, or of all, with where each is and since when that is proved.
+//! `points`: the recovery points of a namespace, or of all, with where each is and since when that is proved, and what was
+//! last restored to prove it.
 
 use jiff::Timestamp;
-use kube::Api;
 use kube::api::ListParams;
+use kube::{Api, ResourceExt};
 use serde_json::json;
-use tripod_crds::RecoveryPoint;
-use tripod_domain::explain::backup;
+use tripod_crds::{BackupPolicy, RecoveryPoint};
+use tripod_domain::explain::points as shown;
 
 use super::{Connection, Output, Speech, print, print_json, table};
 
@@ -34,12 +35,12 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let client = arguments.connection.client().await?;
     let namespace = arguments.namespace.unwrap_or_else(|| client.default_namespace().to_owned());
-    let api = if arguments.all_namespaces {
-        Api::<RecoveryPoint>::all(client)
+    let (points, policies): (Api<RecoveryPoint>, Api<BackupPolicy>) = if arguments.all_namespaces {
+        (Api::all(client.clone()), Api::all(client))
     } else {
-        Api::namespaced(client, &namespace)
+        (Api::namespaced(client.clone(), &namespace), Api::namespaced(client, &namespace))
     };
-    let mut points = api.list(&ListParams::default()).await?.items;
+    let mut points = points.list(&ListParams::default()).await?.items;
     points.retain(|point| arguments.policy.as_ref().is_none_or(|policy| *policy == point.spec.policy));
     if arguments.output == Some(Output::Json) {
         return print_json(&json!({"apiVersion": "v1", "kind": "List", "items": points}));
@@ -48,6 +49,10 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         eprintln!("No resources found");
         return Ok(());
     }
-    let section = backup::points(&points, Timestamp::now());
-    print(&table::sections(&[section], arguments.speech.language(), str::to_owned))
+    let mut policies = policies.list(&ListParams::default()).await?.items;
+    policies.retain(|policy| arguments.policy.as_ref().is_none_or(|name| *name == policy.name_any()));
+    let now = Timestamp::now();
+    let mut sections = vec![shown::points(&points, now)];
+    sections.extend(shown::proofs(&policies, now));
+    print(&table::sections(&sections, arguments.speech.language(), str::to_owned))
 }
