@@ -94,6 +94,12 @@ bench-backup: image ## backup and restore of many objects, beside Velero
 		go build -o $(PEERS)/velero/plugins/velero-plugin-for-aws github.com/vmware-tanzu/velero-plugin-for-aws/velero-plugin-for-aws)
 	@target/$(HOST)/release/bench-backup --image $(IMAGE_ARCHIVE) --velero $(PEERS)/velero $(WORK)
 
+.PHONY: faults
+# In CI the same with fewer kinds of faults, and with few seeds.
+faults: faults-replication ## every fault at every request of what is done to a vault, and the campaign of replication
+	TRIPOD_FAULTS=all RUSTFLAGS="-C target-feature=+crt-static" \
+		cargo test $(RELEASE) --bin tripod -- --nocapture vault::fault_tests
+
 # SEEDS=100 is over in seconds; FIRST=… begins with another one.
 faults-replication: ## random histories, faults and kills, and odd objects; both sides have to end alike
 	TRIPOD_SEEDS=$(or $(SEEDS),10000) TRIPOD_FIRST_SEED=$(or $(FIRST),1) \

@@ -27,8 +27,8 @@ impl<'a> Tripod<'a> {
         let kubectl = system.production()?;
         let mut copy = system.request(&kubectl.user()?);
         copy["metadata"]["name"] = json!("copy");
-        copy["spec"]["resources"] =
-            json!({"requests.cpu": "1", "requests.memory": "1Gi", "requests.storage": "1Gi"});
+        copy["spec"]["system"]["displayName"] = json!("对照系统");
+        copy["spec"]["resources"] = json!({"requests.cpu": "1", "requests.memory": "1Gi", "requests.storage": "1Gi", "count/persistentvolumeclaims": "1"});
         kubectl.apply(&copy.to_string())?;
         kubectl.wait("resourcerequest/copy", Some(&system.home()), "Ready", Duration::from_mins(1))?;
         system.protect(&json!({"include": {"volumes": false}}))?;

@@ -41,3 +41,4 @@ mod supervision;
 mod tenancy;
 mod unusual_change;
 mod utilisation;
+mod velero;

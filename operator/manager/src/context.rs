@@ -133,6 +133,21 @@ impl Ctx {
         }
     }
 
+    /// The object as it is now, for those who persist how far they are: what a watch has shown may be older than what the pass
+    /// before wrote, and a pass that goes by that does its step again and writes the phase back. Nothing, where it is gone or
+    /// another has its name.
+    ///
+    /// # Errors
+    /// Those of the API server.
+    pub async fn fresh<K>(&self, object: &K) -> Result<Option<K>, kube::Error>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + DeserializeOwned + Clone + Debug,
+    {
+        let found =
+            self.api::<K>(&object.namespace().unwrap_or_default()).get_opt(&object.name_any()).await?;
+        Ok(found.filter(|found| found.meta().uid == object.meta().uid))
+    }
+
     /// Tells people about a change. That nobody could be told never fails a pass.
     pub async fn tell(&self, about: &ObjectReference, warning: bool, reason: &str, message: &str) {
         let event = Event {

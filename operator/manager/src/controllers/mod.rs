@@ -35,6 +35,8 @@ use crate::context::{Ctx, Error};
 pub const FEW: u16 = 4;
 /// Where a pass only waits for the API server, and there may be thousands of objects.
 pub const MANY: u16 = 24;
+/// Until an object is looked at that is gone: the watch says so before.
+pub const GONE: SignedDuration = SignedDuration::from_hours(1);
 /// Changes that come together are one reason to look.
 const TOGETHER: Duration = Duration::from_millis(50);
 const FIRST_RETRY: Duration = Duration::from_secs(2);

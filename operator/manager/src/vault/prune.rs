@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Span};
-use rustic_core::repofile::SnapshotId;
+use rustic_core::repofile::{IndexFile, SnapshotId};
 use rustic_core::{LimitOption, PruneOptions, RepairIndexOptions};
 
 use super::{SystemVault, VaultError};
@@ -73,12 +73,25 @@ impl SystemVault {
     /// `anew` nothing that it says of a pack is believed, nor that it was marked.
     ///
     /// # Errors
-    /// When an index or a pack can't be read.
-    pub async fn reindex(&self, anew: bool) -> Result<(), VaultError> {
+    /// When an index can't be read, or one of the packs that are `needed`. Any other pack that can't be read is left out.
+    pub async fn reindex(&self, anew: bool, needed: BTreeSet<String>) -> Result<(), VaultError> {
         self.blocking(move |vault, runtime| {
-            let options = RepairIndexOptions::default().read_all(anew);
-            vault.open(&runtime, None)?.repair_index(&options, false)?;
-            Ok(())
+            let repository = vault.open(&runtime, None)?;
+            repository.repair_index(&RepairIndexOptions::default().read_all(anew), false)?;
+            let mut missing = needed;
+            for index in repository.stream_files::<IndexFile>()? {
+                let (_, index) = index?;
+                for pack in index.packs.iter().chain(&index.packs_to_delete) {
+                    missing.remove(pack.id.to_hex().as_str());
+                }
+            }
+            match missing.first() {
+                None => Ok(()),
+                Some(pack) => Err(VaultError::Incomplete(format!(
+                    "{} packs can't be read and are not in the index, for instance {pack}",
+                    missing.len()
+                ))),
+            }
         })
         .await
     }

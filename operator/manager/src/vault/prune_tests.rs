@@ -8,9 +8,7 @@ use tripod_replication::{Progress, Store};
 use super::*;
 use crate::vault::{Document, MasterKey, layout};
 
-#[path = "../../../replication/tests/memory_store/mod.rs"]
-mod memory_store;
-use memory_store::{BucketOptions, MemoryStore, Options};
+use crate::vault::memory_store::{BucketOptions, MemoryStore, Options};
 
 const VAULT: &str = "vault";
 
@@ -111,10 +109,12 @@ async fn a_point_is_copied_alone_and_its_index_is_made_there() {
         addressed::copy_missing(&there, &here, folder, &none, &progress).await.unwrap();
     }
     let packs = source.packs_of(std::slice::from_ref(&second)).await.unwrap();
-    let packs: BTreeSet<String> = packs.iter().map(|pack| format!("data/{}/{pack}", &pack[..2])).collect();
-    let tally = addressed::copy_these(&there, &here, "data/", &packs, &none, &progress).await.unwrap();
+    let names: BTreeSet<String> = packs.iter().map(|pack| format!("data/{}/{pack}", &pack[..2])).collect();
+    let tally = addressed::copy_these(&there, &here, "data/", &names, &none, &progress).await.unwrap();
     assert_eq!((tally.copied, tally.missing.len()), (packs.len() as u64, 0));
-    target.reindex(false).await.unwrap();
+    target.reindex(false, packs).await.unwrap();
+    let nowhere = BTreeSet::from(["00".repeat(32)]);
+    assert!(target.reindex(false, nowhere).await.is_err());
     let snapshot = BTreeSet::from([format!("snapshots/{second}")]);
     addressed::copy_these(&there, &here, "snapshots/", &snapshot, &none, &progress).await.unwrap();
     assert!(files(&to, "data") < files(&from, "data"));
@@ -124,7 +124,7 @@ async fn a_point_is_copied_alone_and_its_index_is_made_there() {
         target.store.delete(VAULT, &key).await.unwrap();
     }
     assert!(target.read_documents(&second).await.is_err());
-    target.reindex(true).await.unwrap();
+    target.reindex(true, BTreeSet::new()).await.unwrap();
     assert_reads(&target, &second, 2).await;
     // What neither has is said.
     let nowhere = BTreeSet::from(["data/00/00".to_owned()]);

@@ -57,22 +57,6 @@ pub(super) fn volume(repository: &Open, snapshot: &str, sink: impl Write) -> Res
     Ok(())
 }
 
-/// Reads all documents of a snapshot into memory.
-pub(super) fn documents(repository: &Open, snapshot: &str) -> Result<Vec<Document>, VaultError> {
-    let root = root_of(repository, snapshot)?;
-    let mut documents = Vec::new();
-    for entry in repository.ls(&root, &LsOptions::default())? {
-        let (path, node) = entry?;
-        if node.is_file() {
-            let mut body = Vec::new();
-            repository.dump(&node, &mut body)?;
-            let path = path.to_str().ok_or_else(|| VaultError::Document(path.display().to_string()))?;
-            documents.push(Document { path: path.to_owned(), body });
-        }
-    }
-    Ok(documents)
-}
-
 /// Reads documents in the order that `place` gives them, and holds one at a time.
 pub(super) fn each_document<K: Ord + Copy>(
     repository: &Open,

@@ -201,11 +201,23 @@ impl SystemVault {
         self.archive(point, "volume", format!("/volumes/{claim}").into(), tar).await
     }
 
-    /// Reads back what [`archive_documents`](Self::archive_documents) took.
+    /// Reads back all that [`archive_documents`](Self::archive_documents) took.
+    #[cfg(test)]
     pub async fn read_documents(&self, snapshot: &str) -> Result<Vec<Document>, VaultError> {
         let snapshot = snapshot.to_owned();
         self.blocking(move |vault, runtime| {
-            read::documents(&vault.open(&runtime, None)?.to_indexed()?, &snapshot)
+            let mut read = Vec::new();
+            let repository = vault.open(&runtime, None)?.to_indexed()?;
+            read::each_document(
+                &repository,
+                &snapshot,
+                |_| Some(()),
+                |(), document| {
+                    read.push(document);
+                    ControlFlow::Continue(())
+                },
+            )?;
+            Ok(read)
         })
         .await
     }

@@ -32,7 +32,8 @@ pub async fn run(ctx: Arc<Ctx>) {
     .await;
 }
 
-async fn reconcile(object: Arc<DisasterRecoveryDrill>, ctx: Arc<Ctx>) -> Result<SignedDuration, Error> {
+async fn reconcile(seen: Arc<DisasterRecoveryDrill>, ctx: Arc<Ctx>) -> Result<SignedDuration, Error> {
+    let Some(object) = ctx.fresh(seen.as_ref()).await? else { return Ok(super::GONE) };
     let namespace = object.namespace().unwrap_or_default();
     if let Some((ended, passed)) = drill::concluded(&object) {
         ctx.metrics.drilled(&namespace, ended.as_second(), passed);
@@ -55,7 +56,7 @@ async fn reconcile(object: Arc<DisasterRecoveryDrill>, ctx: Arc<Ctx>) -> Result<
         ctx.tell(&object.object_ref(&()), failed, &format!("{phase:?}"), &message).await;
         tracing::info!(drill = object.name_any(), namespace, ?phase, "drill");
     }
-    ctx.write_status(&ctx.api(&namespace), object.as_ref(), object.status.as_ref(), &status).await?;
+    ctx.write_status(&ctx.api(&namespace), &object, object.status.as_ref(), &status).await?;
     match outcome.error {
         Some(error) => Err(Error::Other(error)),
         // A Centre may be applied later, or change hands.

@@ -1,10 +1,15 @@
 //! Brings a recovery point into the isolated namespace: objects as the namespace's restorer, files by movers,
 //! buckets into scratch buckets. What is done is marked on the namespace, so that it is done once.
 
+use std::ops::ControlFlow;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Patch, PatchParams};
-use kube::{Api, ResourceExt};
+use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 use tripod_crds::{Centre, DisasterRecoveryDrill};
 use tripod_domain::isolation::{Stage, isolate};
 use tripod_domain::manifest::PointManifest;
@@ -16,12 +21,15 @@ use super::names;
 use crate::context::Ctx;
 use crate::controllers::mover_job::Mover;
 use crate::stores::replica_at;
-use crate::vault::{SystemVault, layout};
+use crate::vault::{Document, SystemVault, layout};
 
 /// The configuration was applied.
 pub(super) const CONFIGURED: &str = "tripod.cloud/configured";
 /// The workloads were applied.
 pub(super) const STARTED: &str = "tripod.cloud/started";
+/// Objects that are read ahead of those that are written, and objects that are written at a time.
+const AHEAD: usize = 64;
+const AT_ONCE: usize = 16;
 /// The isolated namespace's account that applies what is restored.
 pub(super) const RESTORER: &str = "tripod-restorer";
 
@@ -104,17 +112,48 @@ pub(super) async fn start(ctx: &Ctx, drill: &DisasterRecoveryDrill) -> Result<()
 async fn apply_stage(ctx: &Ctx, from: &Source, stage: Stage) -> Result<(), String> {
     let Some(part) = &from.manifest.objects else { return Ok(()) };
     let client = ctx.acting_as(&from.namespace, RESTORER).map_err(|e| e.to_string())?;
-    let documents = from.vault.read_documents(&part.snapshot).await.map_err(|e| e.to_string())?;
-    for document in documents {
-        let object: Value =
-            serde_json::from_slice(&document.body).map_err(|e| format!("{}: {e}", document.path))?;
-        let Some((of, object)) = isolate(&object, &from.namespace) else { continue };
-        if of != stage {
-            continue;
+    let (to, mut documents) = mpsc::channel::<Document>(AHEAD);
+    // Who reads ends when nobody writes any more: the channel goes with it.
+    let each = move |(), document| match to.blocking_send(document) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(_) => ControlFlow::Break(()),
+    };
+    let reading = async {
+        from.vault.each_document(&part.snapshot, |_| Some(()), each).await.map_err(|e| e.to_string())
+    };
+    let client = &client;
+    let writing = async move {
+        let mut busy = FuturesUnordered::new();
+        while let Some(document) = documents.recv().await {
+            while busy.len() >= AT_ONCE {
+                busy.next().await.unwrap_or(Ok(()))?;
+            }
+            busy.push(apply_one(ctx, from, client, stage, document));
         }
-        ctx.apply(&client, &object).await.map_err(|e| format!("{}: {e}", document.path))?;
+        while let Some(done) = busy.next().await {
+            done?;
+        }
+        Ok(())
+    };
+    let (read, written) = tokio::join!(reading, writing);
+    written.and(read)
+}
+
+async fn apply_one(
+    ctx: &Ctx,
+    from: &Source,
+    client: &Client,
+    stage: Stage,
+    document: Document,
+) -> Result<(), String> {
+    let object: Value =
+        serde_json::from_slice(&document.body).map_err(|e| format!("{}: {e}", document.path))?;
+    match isolate(&object, &from.namespace) {
+        Some((of, object)) if of == stage => {
+            ctx.apply(client, &object).await.map(drop).map_err(|e| format!("{}: {e}", document.path))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Copies the point's versions into a scratch bucket and reads all of it back.

@@ -61,7 +61,7 @@ async fn copy_repository(
         return Ok(());
     }
     let packs = source.packs_of(&snapshots).await?;
-    let data = packs.into_iter().map(|pack| pack_file(&pack)).collect();
+    let data = packs.iter().map(|pack| pack_file(pack)).collect();
     let files = [("data/", data), ("snapshots/", snapshots.iter().map(|id| snapshot_file(id)).collect())];
     for (folder, these) in files {
         let tally = addressed::copy_these(&there, &here, folder, &these, &BTreeSet::new(), progress).await?;
@@ -76,7 +76,7 @@ async fn copy_repository(
         );
         whole(from, &tally)?;
         if folder == "data/" {
-            vault.reindex(false).await?;
+            vault.reindex(false, packs.clone()).await?;
         }
     }
     Ok(())

@@ -142,7 +142,7 @@ impl Here<'_> {
             let key = format!("{}/{file}", layout::repository(&self.vault.system));
             self.vault.store.delete(&self.vault.bucket, &key).await?;
         }
-        match self.vault.reindex(damage.unreadable.is_some()).await {
+        match self.vault.reindex(damage.unreadable.is_some(), BTreeSet::new()).await {
             Err(error) if error.is_transient() => Err(error.into()),
             Err(error) => {
                 tracing::warn!(%error, system = self.vault.system, "the index can't be made anew");
@@ -200,8 +200,11 @@ impl Here<'_> {
             bad.remove(file);
         }
         addressed::copy_these(&from, &to, "", &bad, &bad, progress).await?;
-        if bad.iter().any(|file| file.starts_with("data/")) {
-            self.vault.reindex(false).await?;
+        let packs = bad.iter().filter(|file| file.starts_with("data/"));
+        let packs: BTreeSet<String> =
+            packs.filter_map(|file| file.rsplit('/').next()).map(ToOwned::to_owned).collect();
+        if !packs.is_empty() {
+            self.vault.reindex(false, packs).await?;
         }
         Ok(())
     }

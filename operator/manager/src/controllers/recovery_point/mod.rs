@@ -40,7 +40,8 @@ pub async fn run(ctx: Arc<Ctx>) {
     super::drive("RecoveryPoint", controller, super::FEW, ctx, reconcile).await;
 }
 
-async fn reconcile(object: Arc<RecoveryPoint>, ctx: Arc<Ctx>) -> Result<SignedDuration, Error> {
+async fn reconcile(seen: Arc<RecoveryPoint>, ctx: Arc<Ctx>) -> Result<SignedDuration, Error> {
+    let Some(object) = ctx.fresh(seen.as_ref()).await? else { return Ok(super::GONE) };
     let namespace = object.namespace().unwrap_or_default();
     let seen = observe::observe(&ctx, &object).await?;
     let plan = recovery_point::decide(&seen, Timestamp::now());
@@ -53,7 +54,7 @@ async fn reconcile(object: Arc<RecoveryPoint>, ctx: Arc<Ctx>) -> Result<SignedDu
         // Movers are let in only while the point is Running: say so before one is started.
         let status =
             recovery_point::status(&seen, &plan, &recovery_point::Outcome::default(), Timestamp::now());
-        ctx.write_status(&ctx.api(&namespace), object.as_ref(), object.status.as_ref(), &status).await?;
+        ctx.write_status(&ctx.api(&namespace), &object, object.status.as_ref(), &status).await?;
         return Ok(SignedDuration::from_millis(100));
     }
     let outcome = act::act(&ctx, &seen, &plan).await;
@@ -77,7 +78,7 @@ async fn reconcile(object: Arc<RecoveryPoint>, ctx: Arc<Ctx>) -> Result<SignedDu
         }
     }
     tell_of_hooks(&ctx, &object, &status).await;
-    ctx.write_status(&ctx.api(&namespace), object.as_ref(), object.status.as_ref(), &status).await?;
+    ctx.write_status(&ctx.api(&namespace), &object, object.status.as_ref(), &status).await?;
     hooks::clean(&ctx, &object, &status).await;
     match outcome.error {
         Some(error) => Err(Error::Other(error)),

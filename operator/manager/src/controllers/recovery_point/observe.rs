@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
+use serde::de::DeserializeOwned;
 use tripod_crds::centre::CentreRole;
 use tripod_crds::recovery_point::PointPhase;
 use tripod_crds::{Centre, RecoveryPoint};
@@ -16,7 +17,7 @@ use tripod_domain::recovery_point::{MoverState, Observed, Reading};
 use crate::context::{Ctx, Error};
 use crate::controllers::mover_job;
 use crate::stores::StoreAccess;
-use crate::vault::{SystemVault, layout};
+use crate::vault::{SystemVault, VaultError, layout};
 
 /// A vault elsewhere that does not answer in this time is taken for unreadable: it must not hold up this one.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -47,9 +48,9 @@ pub(super) async fn observe(ctx: &Ctx, object: &RecoveryPoint) -> Result<Observe
         return Ok(seen);
     }
     seen.hooks = super::hooks::observe(ctx, object).await?;
-    seen.objects = vault.read_json(&layout::objects_part(&system, &point)).await?;
+    seen.objects = part(&vault, &layout::objects_part(&system, &point)).await?;
     for claim in &object.spec.volumes {
-        if let Some(part) = vault.read_json(&layout::volume_part(&system, &point, claim)).await? {
+        if let Some(part) = part(&vault, &layout::volume_part(&system, &point, claim)).await? {
             seen.volumes.insert(claim.clone(), part);
         }
         let state = match mover_job::progress(ctx, &system, &super::act::mover_name(&point, claim)).await? {
@@ -61,7 +62,7 @@ pub(super) async fn observe(ctx: &Ctx, object: &RecoveryPoint) -> Result<Observe
         seen.movers.insert(claim.clone(), state);
     }
     for bucket in &object.spec.buckets {
-        if let Some(part) = vault.read_json(&layout::bucket_part(&system, &point, bucket)).await? {
+        if let Some(part) = part(&vault, &layout::bucket_part(&system, &point, bucket)).await? {
             seen.buckets.insert(bucket.clone(), part);
         }
     }
@@ -71,6 +72,17 @@ pub(super) async fn observe(ctx: &Ctx, object: &RecoveryPoint) -> Result<Observe
         seen.before = before(ctx, &vault, object).await?;
     }
     Ok(seen)
+}
+
+/// A part that is there and can't be read was damaged by the store: it counts as missing, and is made again.
+async fn part<T: DeserializeOwned>(vault: &SystemVault, key: &str) -> Result<Option<T>, Error> {
+    match vault.read_json(key).await {
+        Err(error @ VaultError::Malformed { .. }) => {
+            tracing::warn!(key, %error, "a part can't be read and is made again");
+            Ok(None)
+        }
+        read => Ok(read?),
+    }
 }
 
 /// The manifests of the complete points of the policy before this one, the newest first. One that can't be read any more is

@@ -43,7 +43,8 @@ pub async fn run(ctx: Arc<Ctx>) {
     super::drive("Restore", controller, super::FEW, ctx, reconcile).await;
 }
 
-async fn reconcile(object: Arc<Restore>, ctx: Arc<Ctx>) -> Result<SignedDuration, Error> {
+async fn reconcile(seen: Arc<Restore>, ctx: Arc<Ctx>) -> Result<SignedDuration, Error> {
+    let Some(object) = ctx.fresh(seen.as_ref()).await? else { return Ok(super::GONE) };
     let namespace = object.namespace().unwrap_or_default();
     if !restore::is_under_way(&object) {
         act::let_go(&ctx, &object).await?;
@@ -70,7 +71,7 @@ async fn reconcile(object: Arc<Restore>, ctx: Arc<Ctx>) -> Result<SignedDuration
     if over {
         ctx.metrics.restored(status.phase == Some(RestorePhase::Succeeded));
     }
-    ctx.write_status(&ctx.api(&namespace), object.as_ref(), object.status.as_ref(), &status).await?;
+    ctx.write_status(&ctx.api(&namespace), &object, object.status.as_ref(), &status).await?;
     match outcome.error {
         Some(error) => Err(Error::Other(error)),
         None if matches!(plan, Plan::Wait { reason, .. } if reason != "WaitingForWorkloads") => Ok(PATIENCE),
