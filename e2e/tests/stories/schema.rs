@@ -93,6 +93,13 @@ fn a_centre_or_department_that_is_wrong_in_itself_is_refused_with_its_field() ->
 fn a_policy_that_is_wrong_in_itself_is_refused_with_its_field() -> Result<()> {
     system("health")?;
     let policy = |spec: Value| object("BackupPolicy", "x", &spec);
+    let tests = |more: &Value| {
+        let mut spec = json!({"restoreTests": {"schedule": "0 3 * * *"}});
+        for (field, value) in more.as_object().into_iter().flatten() {
+            spec["restoreTests"][field] = value.clone();
+        }
+        policy(spec)
+    };
     let long = "n".repeat(41);
     let cases = [
         (policy(json!({"retention": {}})), "set at least one of keepLast"),
@@ -109,6 +116,16 @@ fn a_policy_that_is_wrong_in_itself_is_refused_with_its_field() -> Result<()> {
         ),
         (policy(json!({"retention": {"yearly": 101}})), "spec.retention.yearly"),
         (policy(json!({"schedule": ""})), "spec.schedule"),
+        (policy(json!({"restoreTests": {}})), "spec.restoreTests.schedule"),
+        (tests(&json!({"keep": 0})), "spec.restoreTests.keep"),
+        (tests(&json!({"among": 0})), "spec.restoreTests.among"),
+        (tests(&json!({"maxAge": "soon"})), "spec.restoreTests.maxAge"),
+        (tests(&json!({"deadlineSeconds": 1})), "spec.restoreTests.deadlineSeconds"),
+        (tests(&json!({"centres": ["remote", "remote"]})), "Duplicate value"),
+        (
+            tests(&json!({"checks": [{"name": "Rows", "job": {"image": "i"}}]})),
+            "spec.restoreTests.checks[0].name",
+        ),
         (policy(json!({"include": {"buckets": ["../other"]}})), "spec.include.buckets"),
         (policy(json!({"objectives": [{"centre": "a", "rpo": "soon"}]})), "rpo"),
         (

@@ -11,6 +11,7 @@ use tripod_crds::{Restore, RestoreSpec};
 use super::archived::Archived;
 use super::existing::{RESTORE_LABEL, RESTORE_UID};
 use super::order::{CLAIMS, names_kind, wants_kind};
+use crate::backup_policy::RUN_ANNOTATION;
 use crate::selection::{self, labels, strip};
 
 /// What a restore wants of the objects of a point. Made once a run: selectors are read only once.
@@ -168,6 +169,12 @@ fn operations(given: &[PatchOperation]) -> Result<Patch, String> {
 pub(crate) fn loosen(object: &mut Value) {
     let kind = object["kind"].as_str().unwrap_or_default().to_owned();
     match kind.as_str() {
+        "BackupPolicy" => {
+            // A wish for a recovery point that was fulfilled where it was made.
+            if let Some(annotations) = object["metadata"]["annotations"].as_object_mut() {
+                annotations.remove(RUN_ANNOTATION);
+            }
+        }
         "PersistentVolumeClaim" => {
             if let Some(spec) = object["spec"].as_object_mut() {
                 // Its files come from the vault: not from a volume, a snapshot or another claim.

@@ -43,6 +43,14 @@ fn an_object_comes_into_its_namespace_marked_and_without_its_past() {
 }
 
 #[test]
+fn a_policy_does_not_bring_its_last_wish() {
+    let policy = json!({"apiVersion": "tripod.cloud/v1alpha1", "kind": "BackupPolicy",
+        "metadata": {"name": "p", "annotations": {"tripod.cloud/run": "t1", "note": "mine"}}, "spec": {}});
+    let policy = prepared(json!({}), "backuppolicies.tripod.cloud", policy);
+    assert_eq!(policy["metadata"]["annotations"], json!({"note": "mine", "tripod.cloud/restore-uid": "u1"}));
+}
+
+#[test]
 fn names_are_mapped() {
     let spec = json!({"imageRegistries": [{"from": "registry.old", "to": "registry.new"},
         {"from": "registry.old/health", "to": "registry.new/h"}, {"from": "docker.io", "to": "mirror.local:5000"}],
