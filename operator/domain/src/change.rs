@@ -170,8 +170,7 @@ mod tests {
         let dumps = vec![point(20, 100, Some(95)); 3];
         assert!(judge(&point(20, 100, Some(97)), &dumps).is_empty());
         // A cache that is emptied each night.
-        let nightly =
-            [point(4, 1, None), point(80, 9, None), point(5, 1, None), point(90, 9, None), point(4, 1, None)];
+        let nightly = [4, 80, 5, 90, 4, 85, 6].map(|files| point(files, 1, None));
         assert!(judge(&point(70, 8, None), &nightly).is_empty());
         assert!(judge(&point(6, 1, None), &nightly[1..]).is_empty());
         // Nothing is known yet of a young system.
