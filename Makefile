@@ -98,7 +98,7 @@ bench-backup: image ## backup and restore of many objects, beside Velero
 # In CI the same with fewer kinds of faults, and with few seeds.
 faults: faults-replication ## every fault at every request of what is done to a vault, and the campaign of replication
 	TRIPOD_FAULTS=all RUSTFLAGS="-C target-feature=+crt-static" \
-		cargo test $(RELEASE) --bin tripod -- --nocapture vault::fault_tests
+		cargo test $(RELEASE) --bin tripod -- --nocapture pull::fault_tests
 
 # SEEDS=100 is over in seconds; FIRST=… begins with another one.
 faults-replication: ## random histories, faults and kills, and odd objects; both sides have to end alike

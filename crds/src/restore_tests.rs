@@ -45,6 +45,14 @@ pub struct RestoreTests {
     pub keep: u8,
 }
 
+impl RestoreTests {
+    /// Whether the copies of this centre are tried.
+    #[must_use]
+    pub fn covers(&self, centre: &str) -> bool {
+        self.centres.is_empty() || self.centres.iter().any(|name| name == centre)
+    }
+}
+
 fn default_among() -> u16 {
     10
 }

@@ -14,7 +14,7 @@ use tripod_e2e::lab::command::wait_for;
 use tripod_e2e::lab::store::Store;
 use tripod_e2e::system::System;
 
-use crate::fixture::{CENTRES, PATIENCE, system};
+use crate::fixture::{CENTRES, PATIENCE, metrics, system};
 
 const OBJECTS: usize = 300;
 const ODD: [&str; 7] = [
@@ -239,8 +239,7 @@ fn tampering_is_put_right(pair: &Pair<'_>) -> Result<()> {
         Ok(())
     })?;
     pair.is_alike("same-city")?;
-    let path = "/api/v1/namespaces/tripod-system/services/tripod-metrics:8080/proxy/metrics";
-    let metrics = pair.kubectl("same-city")?.run(&["get", "--raw", path])?;
+    let metrics = metrics(&pair.kubectl("same-city")?)?;
     let labels = format!(
         "{{namespace=\"{}\",name=\"files\",source=\"production\",target=\"same-city\"}}",
         pair.system.namespace()

@@ -12,6 +12,7 @@ use tripod_e2e::kubectl::{Kubectl, described};
 use tripod_e2e::lab::command::wait_for;
 use tripod_e2e::system::System;
 
+use crate::bucket_replication::keys as bucket_keys;
 use crate::fixture::{PATIENCE, protect, system};
 
 const NAMESPACE: &str = "database-registration";
@@ -75,7 +76,7 @@ fn a_database_under_load_comes_back_whole() -> Result<()> {
     let halves = "SELECT count(*) FROM scans FULL JOIN ledger USING (id) WHERE scans.ctid IS NULL OR ledger.ctid IS NULL";
     ensure!(number(halves)? == 0, "transactions are half there");
     let keys = sql(&remote, "SELECT key FROM scans")?;
-    let there = objects(&system, "remote")?;
+    let there = system.store("remote")?.block_on(async |s3| bucket_keys(&s3, &system.bucket()).await)?;
     let dangling: Vec<&str> = keys.lines().filter(|key| !there.iter().any(|object| object == key)).collect();
     ensure!(dangling.is_empty(), "rows name objects that are not there: {dangling:?}");
     println!(
@@ -162,18 +163,6 @@ fn sql(kubectl: &Kubectl, statements: &str) -> Result<String> {
     let mut words = vec!["-n", NAMESPACE, "exec", "-i", "deployment/registration", "--"];
     words.extend(PSQL);
     kubectl.with_input(&words, statements)
-}
-
-fn objects(system: &System<'_>, centre: &str) -> Result<Vec<String>> {
-    let (store, bucket) = (system.store(centre)?, system.bucket());
-    store.block_on(async |s3| {
-        let mut keys = Vec::new();
-        let mut pages = s3.list_objects_v2().bucket(&bucket).into_paginator().send();
-        while let Some(page) = pages.next().await {
-            keys.extend(page?.contents().iter().filter_map(|object| object.key().map(str::to_owned)));
-        }
-        Ok(keys)
-    })
 }
 
 /// PostgreSQL with its data on one volume, and its dump on another: the second is what a point takes.

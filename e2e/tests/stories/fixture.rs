@@ -1,5 +1,6 @@
 //! What the stories share: the lab with Tripod in it, plain `restic` on a vault, and a look at a store's disk.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -143,6 +144,34 @@ pub fn await_disk(what: &str, mut there: impl FnMut() -> bool) -> Result<()> {
         std::thread::sleep(Duration::from_millis(2));
     }
     Ok(())
+}
+
+/// Waits until a centre has exactly these recovery points of a system, in its cluster and in its vault.
+pub fn await_points(system: &System<'_>, centre: &str, expected: &BTreeSet<String>) -> Result<()> {
+    let kubectl = system.at.kubectl(centre)?;
+    let namespace = system.namespace();
+    wait_for(&format!("the points of {centre}"), PATIENCE, || {
+        let objects = kubectl.get(&["-n", &namespace, "recoverypoints"])?;
+        let items = objects["items"].as_array().into_iter().flatten();
+        let seen: BTreeSet<String> =
+            items.filter_map(|p| p["metadata"]["name"].as_str().map(str::to_owned)).collect();
+        ensure!(seen == *expected, "in the cluster {seen:?}, not {expected:?}");
+        let vault = on_disk(system, centre, "tripod-vault").join("systems").join(&namespace).join("points");
+        let there: BTreeSet<String> = std::fs::read_dir(&vault)
+            .with_context(|| vault.display().to_string())?
+            .flatten()
+            .filter(|folder| folder.path().join("manifest.json").exists())
+            .map(|folder| folder.file_name().to_string_lossy().into_owned())
+            .collect();
+        ensure!(there == *expected, "in the vault {there:?}, not {expected:?}");
+        Ok(())
+    })
+}
+
+/// What the operator of a cluster tells of itself, as it is scraped.
+pub fn metrics(kubectl: &Kubectl) -> Result<String> {
+    let path = "/api/v1/namespaces/tripod-system/services/tripod-metrics:8080/proxy/metrics";
+    kubectl.run(&["get", "--raw", path])
 }
 
 /// Nothing of any drill of the system is left at a centre: no namespace, no bucket.

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 use tripod_e2e::kubectl::Kubectl;
 
-use crate::fixture::{PATIENCE, fill_volume, installation, protect, system};
+use crate::fixture::{PATIENCE, fill_volume, installation, metrics, protect, system};
 
 /// Whether an identity may do something, as the API server itself says.
 fn may(kubectl: &Kubectl, who: &[&str], what: &[&str]) -> Result<bool> {
@@ -239,8 +239,7 @@ fn the_same_again_writes_nothing() -> Result<()> {
 }
 
 fn reconciles(kubectl: &Kubectl) -> Result<u64> {
-    let path = "/api/v1/namespaces/tripod-system/services/tripod-metrics:8080/proxy/metrics";
-    let metrics = kubectl.run(&["get", "--raw", path])?;
+    let metrics = metrics(kubectl)?;
     let lines = metrics.lines().filter(|l| l.starts_with("tripod_reconciles_total") && l.contains("success"));
     Ok(lines.filter_map(|l| l.rsplit(' ').next()?.parse::<u64>().ok()).sum())
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tripod_e2e::kubectl::{Kubectl, condition, described};
 use tripod_e2e::lab::command::wait_for;
 
-use crate::fixture::{PATIENCE, fill_volume, nothing_left, protect, system};
+use crate::fixture::{PATIENCE, fill_volume, metrics, nothing_left, protect, system};
 
 const NAMESPACE: &str = "proof-registration";
 
@@ -71,11 +71,10 @@ fn await_proven(kubectl: &Kubectl, reason: &str) -> Result<Value> {
 }
 
 fn await_metric(kubectl: &Kubectl, name: &str, value: &str) -> Result<()> {
-    let path = "/api/v1/namespaces/tripod-system/services/tripod-metrics:8080/proxy/metrics";
     let line =
         format!("{name}{{namespace=\"{NAMESPACE}\",policy=\"registration\",centre=\"remote\"}} {value}\n");
     wait_for(name, PATIENCE, || {
-        let metrics = kubectl.run(&["get", "--raw", path])?;
+        let metrics = metrics(kubectl)?;
         let about: Vec<&str> = metrics.lines().filter(|line| line.starts_with("tripod_restore")).collect();
         ensure!(metrics.contains(&line), "{line} is not among {about:#?}");
         Ok(())

@@ -10,7 +10,7 @@ use serde_json::json;
 use tripod_e2e::lab::command::{output, wait_for};
 use tripod_e2e::system::System;
 
-use crate::fixture::{CENTRES, PATIENCE, fill_volume, given, nothing_left, protect, restic, system};
+use crate::fixture::{CENTRES, PATIENCE, fill_volume, given, metrics, nothing_left, protect, restic, system};
 
 #[test]
 fn a_department_is_recovered() -> Result<()> {
@@ -160,9 +160,8 @@ fn use_is_measured(system: &System<'_>) -> Result<()> {
         ensure!(line["used"].is_string() && line["requested"] == "100m", "{line}");
         Ok(())
     })?;
-    let path = "/api/v1/namespaces/tripod-system/services/tripod-metrics:8080/proxy/metrics";
     wait_for("metrics", PATIENCE, || {
-        let metrics = kubectl.run(&["get", "--raw", path])?;
+        let metrics = metrics(&kubectl)?;
         for wanted in [
             "tripod_department_cpu_budget_cores{department=\"recovery\"} 8",
             "tripod_department_cpu_requested_cores{department=\"recovery\"} 0.1",

@@ -4,13 +4,15 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::json;
 use tripod_e2e::kubectl::Kubectl;
 use tripod_e2e::lab::command::wait_for;
 use tripod_e2e::system::System;
 
-use crate::fixture::{CENTRES, PATIENCE, fill_volume, nothing_left, on_disk, packs, protect, restic, system};
+use crate::fixture::{
+    CENTRES, PATIENCE, await_points, fill_volume, nothing_left, packs, protect, restic, system,
+};
 
 /// Those whose clusters have the rules.
 const WITH_RULES: [&str; 2] = ["production", "same-city"];
@@ -107,28 +109,6 @@ fn await_held(system: &System<'_>, centre: &str, point: &str) -> Result<()> {
     system.at.kubectl(centre)?.until("the hold to come from production", PATIENCE, &words, |seen| {
         let annotations = &seen["metadata"]["annotations"];
         ensure!(annotations[HOLD] == "case 12", "{annotations}");
-        Ok(())
-    })
-}
-
-/// In the cluster and in the vault.
-fn await_points(system: &System<'_>, centre: &str, expected: &BTreeSet<String>) -> Result<()> {
-    let kubectl = system.at.kubectl(centre)?;
-    let namespace = system.namespace();
-    wait_for(&format!("the points of {centre}"), PATIENCE, || {
-        let objects = kubectl.get(&["-n", &namespace, "recoverypoints"])?;
-        let items = objects["items"].as_array().into_iter().flatten();
-        let seen: BTreeSet<String> =
-            items.filter_map(|p| p["metadata"]["name"].as_str().map(str::to_owned)).collect();
-        ensure!(seen == *expected, "in the cluster {seen:?}, not {expected:?}");
-        let vault = on_disk(system, centre, "tripod-vault").join("systems").join(&namespace).join("points");
-        let there: BTreeSet<String> = fs::read_dir(&vault)
-            .with_context(|| vault.display().to_string())?
-            .flatten()
-            .filter(|folder| folder.path().join("manifest.json").exists())
-            .map(|folder| folder.file_name().to_string_lossy().into_owned())
-            .collect();
-        ensure!(there == *expected, "in the vault {there:?}, not {expected:?}");
         Ok(())
     })
 }

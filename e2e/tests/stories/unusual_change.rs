@@ -7,7 +7,7 @@ use tripod_e2e::kubectl::{condition, described};
 use tripod_e2e::lab::command::wait_for;
 use tripod_e2e::system::System;
 
-use crate::fixture::{PATIENCE, fill_volume, protect, system};
+use crate::fixture::{PATIENCE, await_points, fill_volume, protect, system};
 
 const HERE: [&str; 2] = ["production", "same-city"];
 
@@ -57,8 +57,7 @@ fn a_mass_of_new_bytes_is_noticed_and_the_point_before_it_stays() -> Result<()> 
         system.apply_policy(cluster, &rules)?;
     }
     for cluster in HERE {
-        let left = [&calm, &attacked, &newest].map(String::as_str);
-        await_points(&system, cluster, &left)?;
+        await_points(&system, cluster, &[&calm, &attacked, &newest].map(Clone::clone).into())?;
     }
     wait_for("the reason to be shown", PATIENCE, || {
         let copies = object(&system, &calm)?["status"]["centres"].clone();
@@ -81,16 +80,4 @@ fn taken(system: &System<'_>) -> Result<String> {
 
 fn object(system: &System<'_>, point: &str) -> Result<Value> {
     system.production()?.get(&["-n", &system.namespace(), &format!("recoverypoint/{point}")])
-}
-
-fn await_points(system: &System<'_>, cluster: &str, expected: &[&str]) -> Result<()> {
-    let (kubectl, namespace) = (system.at.kubectl(cluster)?, system.namespace());
-    wait_for(&format!("the points of {cluster}"), PATIENCE, || {
-        let points = kubectl.get(&["-n", &namespace, "recoverypoints"])?;
-        let items = points["items"].as_array().into_iter().flatten();
-        let mut names: Vec<&str> = items.filter_map(|point| point["metadata"]["name"].as_str()).collect();
-        names.sort_unstable();
-        ensure!(names == expected, "{names:?}, not {expected:?}");
-        Ok(())
-    })
 }

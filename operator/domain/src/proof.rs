@@ -26,7 +26,7 @@ pub struct Seen<'a> {
     pub points: &'a [RecoveryPoint],
     /// Drills of this policy.
     pub drills: &'a [DisasterRecoveryDrill],
-    /// The centres that this operator serves.
+    /// The centres with copies that this operator serves.
     pub serves: &'a BTreeSet<String>,
 }
 
@@ -95,7 +95,7 @@ pub fn next(seen: Seen, now: Timestamp) -> Option<Timestamp> {
 
 /// Which centres this operator tests.
 fn tested<'a>(tests: &'a RestoreTests, serves: &'a BTreeSet<String>) -> impl Iterator<Item = &'a String> {
-    serves.iter().filter(|centre| tests.centres.is_empty() || tests.centres.contains(centre))
+    serves.iter().filter(|centre| tests.covers(centre))
 }
 
 fn is_test(drill: &DisasterRecoveryDrill, policy: &BackupPolicy) -> bool {

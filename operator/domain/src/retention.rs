@@ -68,7 +68,7 @@ pub struct Point {
 }
 
 /// For so long an unusual change keeps two points: time enough to notice, also over holidays.
-const GUARD: SignedDuration = SignedDuration::from_hours(30 * 24);
+pub const GUARD: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// What becomes of a point.
 #[derive(Clone, Debug, PartialEq, Eq)]

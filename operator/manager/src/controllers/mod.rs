@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt};
 use jiff::SignedDuration;
-use kube::runtime::controller::{Action, Config};
+use kube::runtime::controller::{self, Action, Config};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::{Controller, WatchStreamExt, watcher};
@@ -88,14 +88,20 @@ pub async fn drive<K, F>(
         tracing::warn!(kind, object = key, %error, retry_in = ?wait, "a pass failed");
         Action::requeue(wait)
     };
+    let metrics = ctx.metrics.clone();
     controller
         .with_config(Config::default().concurrency(at_once).debounce(TOGETHER))
         .graceful_shutdown_on(crate::operator::told_to_stop())
         .run(counted, retry, ctx)
-        .for_each(|result| async {
+        .for_each(|result| {
             if let Err(error) = result {
+                // So a deleted object is told of: it is asked for, and is not there.
+                if let controller::Error::ObjectNotFound(gone) = &error {
+                    metrics.gone(kind, gone.namespace.as_deref().unwrap_or_default(), &gone.name);
+                }
                 tracing::debug!(kind, %error, "controller");
             }
+            std::future::ready(())
         })
         .await;
 }

@@ -15,6 +15,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use super::policies::Policies;
+
 /// A reconciled kind and how it went: `success` or `error`.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Reconcile {
@@ -52,14 +54,6 @@ struct Ended {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct By {
     method: &'static str,
-}
-
-/// A policy's standing at a centre.
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Standing {
-    namespace: String,
-    policy: String,
-    centre: String,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -136,37 +130,6 @@ impl Replications {
     }
 }
 
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct OfPolicy {
-    namespace: String,
-    policy: String,
-}
-
-/// What restore tests have proved, and what the points themselves tell.
-#[derive(Debug, Default)]
-struct Proofs {
-    unusual_at: Family<OfPolicy, Gauge>,
-    proven_at: Family<Standing, Gauge>,
-    max_age: Family<Standing, Gauge>,
-    passed: Family<Standing, Gauge>,
-}
-
-impl Proofs {
-    fn register(&self, registry: &mut Registry) {
-        let help =
-            "When a recovery point at a centre was last restored in isolation and checked with success";
-        let name = "restore_proven_timestamp";
-        registry.register_with_unit(name, help, Unit::Seconds, self.proven_at.clone());
-        let help = "How old the newest proof may be that a centre's recovery points can be restored";
-        registry.register_with_unit("restore_proof_objective", help, Unit::Seconds, self.max_age.clone());
-        let help = "When the newest recovery point was taken that brought a change unusual for its system";
-        let name = "recovery_point_unusual_change_timestamp";
-        registry.register_with_unit(name, help, Unit::Seconds, self.unusual_at.clone());
-        let help = "1 where the last restore test at a centre passed, 0 where it did not";
-        registry.register("restore_test_success", help, self.passed.clone());
-    }
-}
-
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// By namespace, when its last drill ended, and whether it passed.
@@ -180,9 +143,7 @@ pub struct Metrics {
     reconciles: Family<Reconcile, Counter>,
     durations: Histograms<Kind>,
     leader: Gauge,
-    verified_at: Family<Standing, Gauge>,
-    objective: Family<Standing, Gauge>,
-    proofs: Proofs,
+    pub policies: Policies,
     moved: Family<Direction, Counter>,
     points: Family<Stand, Gauge>,
     removed: Family<At, Counter>,
@@ -212,9 +173,7 @@ impl Default for Metrics {
             reconciles: Family::default(),
             durations: Family::new_with_constructor(quick),
             leader: Gauge::default(),
-            verified_at: Family::default(),
-            objective: Family::default(),
-            proofs: Proofs::default(),
+            policies: Policies::default(),
             moved: Family::default(),
             points: Family::default(),
             removed: Family::default(),
@@ -255,12 +214,7 @@ impl Metrics {
         let help = "Time that passes took";
         registry.register_with_unit("reconcile_duration", help, seconds(), self.durations.clone());
         registry.register("leader", "1 while this replica is the one that acts", self.leader.clone());
-        let help = "When the data of the newest recovery point was taken that is proved to be at a centre; its age is the RPO";
-        let name = "recovery_point_newest_verified_timestamp";
-        registry.register_with_unit(name, help, seconds(), self.verified_at.clone());
-        let help = "How old the newest proved data at a centre may be";
-        registry.register_with_unit("recovery_point_objective", help, seconds(), self.objective.clone());
-        self.proofs.register(&mut registry);
+        self.policies.register(&mut registry);
         let help = "Bytes copied into or verified in a vault";
         registry.register_with_unit("vault_moved", help, Unit::Bytes, self.moved.clone());
         let help = "Restores that have ended";
@@ -329,50 +283,10 @@ impl Metrics {
         self.leader.set(i64::from(leads));
     }
 
-    /// Since when the newest proved data at a centre is; `None` where there is none.
-    pub fn set_verified(&self, namespace: &str, policy: &str, centre: &str, taken_at: Option<i64>) {
-        let standing = Standing { namespace: namespace.into(), policy: policy.into(), centre: centre.into() };
-        match taken_at {
-            Some(second) => drop(self.verified_at.get_or_create(&standing).set(second)),
-            None => drop(self.verified_at.remove(&standing)),
-        }
-    }
-
-    /// How old the newest proved data at a centre may be, in seconds.
-    pub fn set_objective(&self, namespace: &str, policy: &str, centre: &str, seconds: Option<i64>) {
-        let standing = Standing { namespace: namespace.into(), policy: policy.into(), centre: centre.into() };
-        match seconds {
-            Some(seconds) => drop(self.objective.get_or_create(&standing).set(seconds)),
-            None => drop(self.objective.remove(&standing)),
-        }
-    }
-
-    /// When a centre's points were last proven to be restorable, how old such a proof may be (both in seconds), and whether
-    /// the last test passed.
-    pub fn set_proof(
-        &self,
-        namespace: &str,
-        policy: &str,
-        centre: &str,
-        (proven_at, max_age): (Option<i64>, Option<i64>),
-        passed: bool,
-    ) {
-        let standing = Standing { namespace: namespace.into(), policy: policy.into(), centre: centre.into() };
-        for (family, value) in [(&self.proofs.proven_at, proven_at), (&self.proofs.max_age, max_age)] {
-            match value {
-                Some(value) => drop(family.get_or_create(&standing).set(value)),
-                None => drop(family.remove(&standing)),
-            }
-        }
-        self.proofs.passed.get_or_create(&standing).set(passed.into());
-    }
-
-    /// When the newest point of a policy was taken that brought an unusual change.
-    pub fn set_unusual(&self, namespace: &str, policy: &str, taken_at: Option<i64>) {
-        let of = OfPolicy { namespace: namespace.into(), policy: policy.into() };
-        match taken_at {
-            Some(second) => drop(self.proofs.unusual_at.get_or_create(&of).set(second)),
-            None => drop(self.proofs.unusual_at.remove(&of)),
+    /// An object was deleted: what was shown of it goes.
+    pub fn gone(&self, kind: &str, namespace: &str, name: &str) {
+        if kind == "BackupPolicy" {
+            self.policies.forget(namespace, name);
         }
     }
 
@@ -489,15 +403,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_unknown_has_no_series() {
-        let metrics = Metrics::default();
-        metrics.set_verified("health-web", "web", "remote", Some(7));
-        let series = "tripod_recovery_point_newest_verified_timestamp_seconds{namespace=\"health-web\",policy=\"web\",centre=\"remote\"} 7";
-        assert!(metrics.expose().unwrap().contains(series));
-        metrics.set_verified("health-web", "web", "remote", None);
-        let text = metrics.expose().unwrap();
-        assert!(!text.contains("health-web"));
-        assert!(text.ends_with("# EOF\n"));
+    fn the_exposition_has_an_end() {
+        assert!(Metrics::default().expose().unwrap().ends_with("# EOF\n"));
     }
 
     #[test]

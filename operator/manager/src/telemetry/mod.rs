@@ -4,6 +4,7 @@ pub mod api_calls;
 pub mod http;
 pub mod live;
 pub mod metrics;
+pub mod policies;
 
 use tracing_subscriber::EnvFilter;
 

@@ -4,6 +4,7 @@
 //! Two promises beyond storage: a `config` is never written over another, and a sealed backend writes no snapshot
 //! before its seal allows it.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
@@ -99,14 +100,16 @@ impl ReadBackend for StoreBackend {
             .runtime
             .block_on(self.store.list(&self.bucket, &prefix))
             .map_err(|error| failed(&prefix, error))?;
-        listed
+        let sizes: RusticResult<BTreeMap<Id, u32>> = listed
             .into_iter()
             .filter_map(|object| {
                 // What is not named by an id is not the repository's.
                 let id: Id = object.key.rsplit('/').next()?.parse().ok()?;
                 Some(u32::try_from(object.size).map(|size| (id, size)).map_err(|_| too_large(&object.key)))
             })
-            .collect()
+            .collect();
+        // Each once, also where a store lists one twice: an index that is repaired twice loses all that it has.
+        Ok(sizes?.into_iter().collect())
     }
 
     fn read_full(&self, kind: FileType, id: &Id) -> RusticResult<Bytes> {

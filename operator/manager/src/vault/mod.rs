@@ -8,14 +8,12 @@ mod backend;
 pub mod digest;
 pub mod documents;
 pub mod escrow;
-#[cfg(test)]
-mod fault_tests;
 mod json;
 pub mod key;
 pub mod layout;
 #[cfg(test)]
 #[path = "../../../replication/tests/memory_store/mod.rs"]
-mod memory_store;
+pub mod memory_store;
 mod mode;
 pub mod prune;
 mod read;

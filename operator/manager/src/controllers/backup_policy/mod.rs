@@ -3,6 +3,7 @@
 mod act;
 mod observe;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -10,10 +11,11 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, watcher};
 use kube::{Api, Resource, ResourceExt};
 use tripod_crds::{BackupPolicy, BackupPolicyStatus, DisasterRecoveryDrill, RecoveryPoint};
-use tripod_domain::backup_policy::{PROVEN, UNUSUAL};
+use tripod_domain::backup_policy::{Outcome, PROVEN, UNUSUAL};
 use tripod_domain::{backup_policy, conditions, duration};
 
 use crate::context::{Ctx, Error};
+use crate::telemetry::policies::{AtCentre, Shown};
 
 /// Runs until the process is told to stop.
 pub async fn run(ctx: Arc<Ctx>) {
@@ -39,32 +41,35 @@ async fn reconcile(object: Arc<BackupPolicy>, ctx: Arc<Ctx>) -> Result<SignedDur
     let plan = backup_policy::decide(&seen, Timestamp::now());
     let created = act::act(&ctx, &object, &plan).await;
     let tested = act::tests(&ctx, &object, &plan.tests).await;
-    let status = backup_policy::status(&seen, &plan, &created, Timestamp::now());
-    measure(&ctx, &object, &status);
-    let unusual = backup_policy::unusual(&seen.points).map(|(taken, _)| taken.as_second());
-    ctx.metrics.set_unusual(&namespace, &object.name_any(), unusual);
+    let outcome = Outcome { created, tested };
+    let status = backup_policy::status(&seen, &plan, &outcome, Timestamp::now());
+    let unusual_at = backup_policy::unusual(&seen.points).map(|(taken, _)| taken.as_second());
+    ctx.metrics.policies.show(&namespace, &object.name_any(), shown(&object, &status, unusual_at));
     tell(&ctx, &object, &status).await;
     ctx.write_status(&ctx.api(&namespace), object.as_ref(), object.status.as_ref(), &status).await?;
-    created.and(tested).map(|()| plan.recheck).map_err(Error::Other)
+    outcome.created.and(outcome.tested).map(|()| plan.recheck).map_err(Error::Other)
 }
 
-/// Shows how the centres stand against their objectives, as metrics.
-fn measure(ctx: &Ctx, object: &BackupPolicy, status: &BackupPolicyStatus) {
-    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+/// How the centres stand against their objectives, and what restore tests have proved where some are asked for.
+fn shown(object: &BackupPolicy, status: &BackupPolicyStatus, unusual_at: Option<i64>) -> Shown {
+    let seconds = |text: &String| duration::parse(text).ok().map(|span| span.as_secs());
+    let mut centres: BTreeMap<String, AtCentre> = BTreeMap::new();
     for standing in &status.centres {
-        let taken = standing.newest_verified_at.as_ref().map(|t| t.0.as_second());
-        ctx.metrics.set_verified(&namespace, &name, &standing.centre, taken);
+        let at = centres.entry(standing.centre.clone()).or_default();
+        at.verified_at = standing.newest_verified_at.as_ref().map(|time| time.0.as_second());
     }
     for objective in &object.spec.objectives {
-        let seconds = duration::parse(&objective.rpo).ok().map(|rpo| rpo.as_secs());
-        ctx.metrics.set_objective(&namespace, &name, &objective.centre, seconds);
+        centres.entry(objective.centre.clone()).or_default().objective = seconds(&objective.rpo);
     }
-    let tests = object.spec.restore_tests.as_ref();
-    let most = tests.and_then(|tests| duration::parse(tests.max_age.as_ref()?).ok()).map(|age| age.as_secs());
-    for proof in &status.proofs {
-        let at = proof.proven_at.as_ref().map(|time| time.0.as_second());
-        ctx.metrics.set_proof(&namespace, &name, &proof.centre, (at, most), proof.failure.is_none());
+    if let Some(tests) = &object.spec.restore_tests {
+        for proof in status.proofs.iter().filter(|proof| tests.covers(&proof.centre)) {
+            let at = centres.entry(proof.centre.clone()).or_default();
+            at.proven_at = proof.proven_at.as_ref().map(|time| time.0.as_second());
+            at.proof_objective = tests.max_age.as_ref().and_then(seconds);
+            at.test_passed = Some(proof.failure.is_none());
+        }
     }
+    Shown { centres, unusual_at }
 }
 
 /// An event when something is newly wrong.

@@ -32,7 +32,12 @@ pub(super) async fn observe(ctx: &Ctx, object: &BackupPolicy) -> Result<Observed
         centre: ctx.centre.clone(),
         active_here,
         centres: centres.iter().map(ResourceExt::name_any).collect::<BTreeSet<_>>(),
-        serves: centres.iter().filter(|c| c.is_served_by(&ctx.centre)).map(ResourceExt::name_any).collect(),
+        // A witness keeps no copies.
+        serves: centres
+            .iter()
+            .filter(|c| c.is_served_by(&ctx.centre) && c.spec.role != CentreRole::Witness)
+            .map(ResourceExt::name_any)
+            .collect(),
         drills: drills.into_iter().filter(|d| d.spec.policy == object.name_any()).collect(),
         points: points.into_iter().filter(|p| p.spec.policy == object.name_any()).collect(),
         claims: claims.iter().map(gather::claim).collect(),

@@ -44,7 +44,7 @@ pub(super) async fn copy(
     Ok(manifest)
 }
 
-async fn copy_repository(
+pub(super) async fn copy_repository(
     from: &str,
     source: &SystemVault,
     vault: &SystemVault,

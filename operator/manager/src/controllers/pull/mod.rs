@@ -4,6 +4,8 @@
 
 mod act;
 mod copy;
+#[cfg(test)]
+mod fault_tests;
 mod mend;
 mod observe;
 mod remove;

@@ -80,7 +80,7 @@ pub(super) async fn verify(
     Ok(damage)
 }
 
-async fn verify_repository(
+pub(super) async fn verify_repository(
     vault: &SystemVault,
     manifest: &PointManifest,
     progress: &Progress,

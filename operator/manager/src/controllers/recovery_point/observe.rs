@@ -67,8 +67,14 @@ pub(super) async fn observe(ctx: &Ctx, object: &RecoveryPoint) -> Result<Observe
         }
     }
     let spec = &object.spec;
+    // When the manifest is next, and not at each pass that waits for movers to end.
+    let cleared = seen.movers.values().all(|state| *state == MoverState::Absent);
     let whole = seen.objects.is_some() || !spec.objects;
-    if whole && seen.volumes.len() == spec.volumes.len() && seen.buckets.len() == spec.buckets.len() {
+    if cleared
+        && whole
+        && seen.volumes.len() == spec.volumes.len()
+        && seen.buckets.len() == spec.buckets.len()
+    {
         seen.before = before(ctx, &vault, object).await?;
     }
     Ok(seen)

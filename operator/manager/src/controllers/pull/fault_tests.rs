@@ -4,18 +4,23 @@
 //!
 //! `TRIPOD_FAULTS=all` has more kinds of faults; `-- --nocapture` prints the table.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use jiff::SignedDuration;
-use tripod_replication::addressed::{self, Place};
+use jiff::{SignedDuration, Timestamp};
+use tripod_domain::manifest::{MANIFEST_VERSION, PointManifest};
+use tripod_domain::pull::PointKey;
 use tripod_replication::{Progress, Store};
 
-use super::memory_store::{BucketOptions, Fault, MemoryStore, Options};
-use super::prune::Removal;
-use super::{Document, MasterKey, Part, SystemVault, VaultError, documents, layout};
+use super::copy::copy_repository;
+use super::verify::verify_repository;
+use super::words::manifest_of;
+use crate::context::Error;
+use crate::vault::memory_store::{BucketOptions, Fault, MemoryStore, Options};
+use crate::vault::prune::Removal;
+use crate::vault::{Document, MasterKey, SystemVault, documents, layout};
 
 const VAULT: &str = "vault";
 const SYSTEM: &str = "tax";
@@ -44,6 +49,13 @@ enum Trouble {
     Once(Fault),
     /// With that one and all that follow: the process is gone, or the store.
     FromThere(Fault),
+}
+
+impl Trouble {
+    /// Whether the store says that it has written what it has not.
+    fn is_a_lie(&self) -> bool {
+        matches!(self, Self::Once(Fault::FlippedUpload(_) | Fault::ErrorInside200))
+    }
 }
 
 fn troubles() -> Vec<Trouble> {
@@ -96,15 +108,8 @@ impl Here {
         all.filter_map(|(key, version)| Some((key, version.content.as_ref()?.to_bytes()))).collect()
     }
 
-    fn place(&self) -> Place {
-        Place {
-            store: self.vault.store.clone(),
-            bucket: VAULT.into(),
-            prefix: format!("{}/", layout::repository(SYSTEM)),
-        }
-    }
-
-    async fn archive(&self, point: u8) -> Result<Part, VaultError> {
+    /// As at the origin: the manifest last.
+    async fn archive(&self, point: u8) -> Result<(), Error> {
         self.vault.ensure_repository().await?;
         let (feed, stream) = documents();
         let sending = async {
@@ -115,68 +120,72 @@ impl Here {
             }
             let _ = feed.finish().await;
         };
-        let name = format!("p{point}");
-        let part = tokio::join!(self.vault.archive_documents(&name, stream), sending).0?;
-        self.vault.write_json(&layout::objects_part(SYSTEM, &name), &part).await?;
-        Ok(part)
+        let key = key(point);
+        let part = tokio::join!(self.vault.archive_documents(&key.point, stream), sending).0?;
+        let (volumes, buckets) = (BTreeMap::new(), BTreeMap::new());
+        let root_digest = PointManifest::compute_root(Some(&part), &volumes, &buckets);
+        let (policy, origin) = ("p".to_owned(), "production".to_owned());
+        let PointKey { system, point } = key;
+        let (taken_at, completed_at) = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);
+        self.publish(&PointManifest {
+            version: MANIFEST_VERSION,
+            system,
+            policy,
+            point,
+            origin,
+            taken_at,
+            completed_at,
+            objects: Some(part),
+            volumes,
+            buckets,
+            root_digest,
+            unusual: Vec::new(),
+        })
+        .await
     }
 
-    /// What the vault says it has of a point.
-    async fn part(&self, point: u8) -> Option<Part> {
-        self.vault.read_json(&layout::objects_part(SYSTEM, &format!("p{point}"))).await.ok().flatten()
+    async fn publish(&self, manifest: &PointManifest) -> Result<(), Error> {
+        Ok(self.vault.write_json(&layout::manifest(&manifest.system, &manifest.point), manifest).await?)
     }
 
-    /// Packs, then the index, then the snapshot, as points are pulled.
-    async fn copy_from(&self, other: &Self, point: u8) -> Result<Part, VaultError> {
-        let (there, here) = (other.place(), self.place());
-        let (none, progress) = (BTreeSet::new(), Progress::default());
-        let name = layout::objects_part(SYSTEM, &format!("p{point}"));
-        let part: Part = other.vault.read_json(&name).await?.ok_or(VaultError::NotFound(name.clone()))?;
-        let whole = |tally: addressed::CopyTally| match tally.damaged.iter().chain(&tally.missing).next() {
-            Some(file) => Err(VaultError::Incomplete(file.clone())),
-            None => Ok(()),
-        };
-        for folder in ["keys/", "config"] {
-            whole(addressed::copy_missing(&there, &here, folder, &none, &progress).await?)?;
-        }
-        let packs = other.vault.packs_of(std::slice::from_ref(&part.snapshot)).await?;
-        let files = packs.iter().map(|pack| format!("data/{}/{pack}", &pack[..2])).collect();
-        whole(addressed::copy_these(&there, &here, "data/", &files, &none, &progress).await?)?;
-        self.vault.reindex(false, packs).await?;
-        let snapshot = BTreeSet::from([format!("snapshots/{}", part.snapshot)]);
-        whole(addressed::copy_these(&there, &here, "snapshots/", &snapshot, &none, &progress).await?)?;
-        self.vault.write_json(&name, &part).await?;
-        Ok(part)
+    /// As points are pulled.
+    async fn copy_from(&self, other: &Self, point: u8) -> Result<(), Error> {
+        let manifest = manifest_of(&other.vault, &key(point)).await?;
+        let progress = Progress::default();
+        copy_repository("production", &other.vault, &self.vault, &manifest, &progress).await?;
+        self.publish(&manifest).await
     }
 
-    async fn sweep(&self) -> Result<(), VaultError> {
-        let part: Option<Part> = self.vault.read_json(&layout::objects_part(SYSTEM, "p2")).await?;
-        let needed = part.map(|part| part.snapshot).into_iter().collect();
+    /// The first point goes, and what nobody needs then.
+    async fn sweep(&self) -> Result<(), Error> {
+        let needed = manifest_of(&self.vault, &key(2)).await?.snapshots().into_iter().collect();
         self.vault.delete_other_snapshots(needed).await?;
         self.vault.prune(Removal::Marked(SignedDuration::ZERO)).await?;
-        self.vault.prune(Removal::AtOnce).await
+        Ok(self.vault.prune(Removal::AtOnce).await?)
     }
 
-    /// Every file of the repository is what its name says, and what is said of the point can be read. What is not is named.
-    async fn damage(&self) -> Vec<String> {
-        let mut damaged = Vec::new();
-        for folder in ["keys/", "index/", "snapshots/", "data/"] {
-            let tally = addressed::verify(&self.place(), folder, None, &Progress::default()).await.unwrap();
-            damaged.extend(tally.damaged);
-        }
-        let part = layout::objects_part(SYSTEM, "p2");
-        if let Err(error) = self.vault.read_json::<Part>(&part).await {
-            damaged.push(error.to_string());
-        }
-        damaged
+    /// What the proof of a point says, if there is such a point.
+    async fn proof(&self, point: u8) -> Option<Result<PointManifest, String>> {
+        let at = layout::manifest(SYSTEM, &key(point).point);
+        self.vault.store.head(VAULT, &at).await.unwrap()?;
+        let manifest = match manifest_of(&self.vault, &key(point)).await {
+            Ok(manifest) => manifest,
+            Err(error) => return Some(Err(error.to_string())),
+        };
+        let damage = verify_repository(&self.vault, &manifest, &Progress::default()).await.unwrap();
+        Some(if damage.is_none() { Ok(manifest) } else { Err(damage.words()) })
     }
 
-    async fn reads(&self, point: u8, snapshot: &str) -> Result<(), String> {
-        let read = self.vault.read_documents(snapshot).await;
+    async fn reads(&self, point: u8, manifest: &PointManifest) -> Result<(), String> {
+        let read = self.vault.read_documents(&manifest.snapshots()[0]).await;
         let mut read = read.map_err(|error| format!("p{point} can't be read: {error}"))?;
         read.sort_by(|a, b| a.path.cmp(&b.path));
         if read == content(point) { Ok(()) } else { Err(format!("p{point} reads otherwise")) }
     }
+}
+
+fn key(point: u8) -> PointKey {
+    PointKey { system: SYSTEM.into(), point: format!("p{point}") }
 }
 
 /// Some bytes that all points have, and some that no other has.
@@ -191,16 +200,15 @@ fn content(point: u8) -> Vec<Document> {
 struct Before {
     one: Objects,
     both: Objects,
-    first: String,
 }
 
 impl Before {
     async fn made() -> Self {
         let here = Here::with(&Objects::new()).await;
-        let first = here.archive(1).await.unwrap().snapshot;
+        here.archive(1).await.unwrap();
         let one = here.objects();
         here.archive(2).await.unwrap();
-        Self { one, both: here.objects(), first }
+        Self { one, both: here.objects() }
     }
 }
 
@@ -228,27 +236,38 @@ impl Run {
         }
     }
 
-    async fn work(&self) -> Result<(), VaultError> {
+    async fn work(&self) -> Result<(), Error> {
         match (self.work, &self.other) {
-            (Work::Archive, _) => self.here.archive(2).await.map(drop),
+            (Work::Archive, _) => self.here.archive(2).await,
             (Work::Sweep, _) => self.here.sweep().await,
-            (_, Some(other)) => self.here.copy_from(other, 2).await.map(drop),
+            (_, Some(other)) => self.here.copy_from(other, 2).await,
             (_, None) => unreachable!("nothing to copy from"),
         }
     }
 
-    /// What has to hold whatever happened; the store is well again.
-    async fn holds(&self, before: &Before, done: bool) -> Result<(), String> {
-        if self.work != Work::Sweep {
-            self.here.reads(1, &before.first).await?;
+    /// What has to hold whatever happened; the store is well again. Points that are there are proved, and read as they were
+    /// written; the first is there but after a sweep, and the second where it was said to be.
+    async fn holds(&self, done: bool) -> Result<(), Wrong> {
+        let first = (self.work != Work::Sweep).then_some((1, true));
+        for (point, needed) in first.into_iter().chain([(2, done || self.work == Work::Sweep)]) {
+            match self.here.proof(point).await {
+                Some(Ok(manifest)) => self.here.reads(point, &manifest).await.map_err(Wrong::Unseen)?,
+                Some(Err(damage)) => return Err(Wrong::Seen(format!("p{point}: {damage}"))),
+                None if needed => return Err(Wrong::Seen(format!("p{point} is not there"))),
+                None => {}
+            }
         }
-        let part = self.here.part(2).await;
-        match (&part, done || self.work == Work::Sweep) {
-            (Some(part), _) => self.here.reads(2, &part.snapshot).await,
-            (None, true) => Err("it was said to be done, and is not there".into()),
-            (None, false) => Ok(()),
-        }
+        Ok(())
     }
+}
+
+/// What does not hold.
+#[derive(thiserror::Error, Debug)]
+enum Wrong {
+    #[error("the proof says: {0}")]
+    Seen(String),
+    #[error("it is proved, and yet: {0}")]
+    Unseen(String),
 }
 
 /// What came of the faults of one kind in one work.
@@ -274,19 +293,22 @@ async fn trial(work: Work, trouble: &Trouble, at: u64, before: &Before, tally: &
     }
     let ended = run.work().await;
     faults.clear();
+    let done = ended.is_ok();
     let case = |what: String| format!("{work:?}, {trouble:?} at request {at} ({ended:?}): {what}");
-    // Bytes that changed on their way in: no store knows of it, and no answer shows it. The proof does.
-    if !run.here.damage().await.is_empty() {
-        let lying = matches!(trouble, Trouble::Once(Fault::FlippedUpload(_)));
-        tally.proof.fetch_add(1, Ordering::Relaxed);
-        return if lying { Ok(()) } else { Err(case("damage".into())) };
+    match run.holds(done).await {
+        Ok(()) => {}
+        // A store that says it has written what it has not, or something else: no answer shows it. The proof does.
+        Err(Wrong::Seen(_)) if trouble.is_a_lie() => {
+            tally.proof.fetch_add(1, Ordering::Relaxed);
+            return Ok(());
+        }
+        Err(wrong) => return Err(case(wrong.to_string())),
     }
-    let by_whom = if ended.is_ok() { &tally.withstood } else { &tally.failed };
+    let by_whom = if done { &tally.withstood } else { &tally.failed };
     by_whom.fetch_add(1, Ordering::Relaxed);
-    run.holds(before, ended.is_ok()).await.map_err(&case)?;
-    if ended.is_err() {
+    if !done {
         run.work().await.map_err(|error| case(format!("again: {error}")))?;
-        run.holds(before, true).await.map_err(&case)?;
+        run.holds(true).await.map_err(|wrong| case(format!("again: {wrong}")))?;
     }
     Ok(())
 }
@@ -298,7 +320,7 @@ async fn campaign(work: Work) {
     clean.work().await.unwrap();
     let requests = clean.faulty().all_requests();
     assert!(requests > 5, "{requests} requests");
-    clean.holds(&before, true).await.unwrap();
+    clean.holds(true).await.unwrap();
     let mut wrong = Vec::new();
     for trouble in troubles() {
         let tally = Tally::default();

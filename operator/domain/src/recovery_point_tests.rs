@@ -1,0 +1,178 @@
+use super::*;
+use tripod_crds::RecoveryPointSpec;
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn part() -> Part {
+    Part { snapshot: "ab".into(), files: 1, bytes: 1, digest: "sha256:1".into(), added: None }
+}
+
+fn seen() -> Observed {
+    let mut point = RecoveryPoint::new(
+        "registration-1",
+        RecoveryPointSpec {
+            policy: "registration".into(),
+            origin: "production".into(),
+            taken_at: Time(at("2026-11-24T02:00:00Z")),
+            objects: true,
+            volumes: vec!["data".into()],
+            buckets: Vec::new(),
+            selection: None,
+            hooks: Vec::new(),
+        },
+    );
+    point.metadata.namespace = Some("dept-health".into());
+    Observed {
+        point,
+        centre: "production".into(),
+        manifest: None,
+        objects: None,
+        volumes: BTreeMap::new(),
+        buckets: BTreeMap::new(),
+        movers: BTreeMap::new(),
+        before: Vec::new(),
+        hooks: hooks::Seen::new(),
+        readings: BTreeMap::from([("remote".into(), Reading::NoRecord)]),
+        interval: 60,
+    }
+}
+
+const NOW: &str = "2026-11-24T02:00:10Z";
+
+#[test]
+fn gathers_then_seals() {
+    let mut seen = seen();
+    let now = at(NOW);
+    let first = Plan::Gather { objects: true, launch: vec!["data".into()], buckets: vec![], waiting: vec![] };
+    assert_eq!(decide(&seen, now), first);
+    seen.objects = Some(part());
+    seen.movers.insert("data".into(), MoverState::Running);
+    let second =
+        Plan::Gather { objects: false, launch: vec![], buckets: vec![], waiting: vec!["data".into()] };
+    assert_eq!(decide(&seen, now), second);
+    seen.volumes.insert("data".into(), part());
+    // It is about to end, and is not disturbed.
+    assert!(matches!(decide(&seen, now), Plan::Gather { waiting, .. } if waiting == ["data"]));
+    seen.movers.insert("data".into(), MoverState::Succeeded);
+    assert_eq!(decide(&seen, now), Plan::Clear(vec!["data".into()]));
+    seen.movers.insert("data".into(), MoverState::Absent);
+    let Plan::Seal(manifest) = decide(&seen, now) else { panic!("not sealed") };
+    manifest.check().unwrap();
+    seen.manifest = Some(*manifest);
+    assert_eq!(decide(&seen, now), Plan::Watch);
+}
+
+#[test]
+fn only_the_origin_gathers() {
+    let mut seen = seen();
+    seen.centre = "remote".into();
+    assert_eq!(decide(&seen, at(NOW)), Plan::Watch);
+}
+
+#[test]
+fn a_failed_mover_fails_the_point_with_its_words() {
+    let mut seen = seen();
+    seen.movers.insert("data".into(), MoverState::Failed("permission denied".into()));
+    let plan = decide(&seen, at(NOW));
+    let status = status(&seen, &plan, &Outcome::default(), at(NOW));
+    assert_eq!(status.phase, Some(PointPhase::Failed));
+    assert!(status.conditions[0].message.contains("permission denied"));
+}
+
+#[test]
+fn hooks_stand_around_what_is_taken() {
+    let mut seen = seen();
+    let step = serde_json::json!({"job": {"image": "i"}});
+    let hook = serde_json::json!([{"name": "quiet", "before": step, "after": step}]);
+    seen.point.spec.hooks = serde_json::from_value(hook).unwrap();
+    let now = at(NOW);
+    let key = |phase| ("quiet".to_owned(), phase);
+    let pass = |seen: &mut Observed| {
+        let plan = decide(seen, now);
+        seen.point.status = Some(status(seen, &plan, &Outcome::default(), now));
+        plan
+    };
+    assert_eq!(pass(&mut seen), Plan::Begin((0, HookPhase::Before)));
+    seen.hooks.insert(key(HookPhase::Before), hooks::StepState::Running);
+    assert_eq!(pass(&mut seen), Plan::Await((0, HookPhase::Before)));
+    seen.hooks.insert(key(HookPhase::Before), hooks::StepState::Succeeded("quiet".into()));
+    assert!(matches!(pass(&mut seen), Plan::Gather { .. }));
+    // A volume that can't be read fails the point, and not before the system was woken.
+    seen.movers.insert("data".into(), MoverState::Failed("permission denied".into()));
+    assert_eq!(pass(&mut seen), Plan::Begin((0, HookPhase::After)));
+    // Its Job is forgotten meanwhile: what failed stays failed.
+    seen.movers.clear();
+    seen.hooks.insert(key(HookPhase::After), hooks::StepState::Running);
+    assert_eq!(pass(&mut seen), Plan::Await((0, HookPhase::After)));
+    seen.hooks.insert(key(HookPhase::After), hooks::StepState::Succeeded(String::new()));
+    let Plan::Fail { message, .. } = pass(&mut seen) else { panic!("not failed") };
+    assert!(message.contains("permission denied"), "{message}");
+    assert_eq!(seen.point.status.unwrap().phase, Some(PointPhase::Failed));
+}
+
+#[test]
+fn a_cut_link_keeps_what_was_known_and_says_so() {
+    let mut seen = seen();
+    let known = CopyRecord {
+        centre: "remote".into(),
+        system: "dept-health".into(),
+        point: "registration-1".into(),
+        root_digest: String::new(),
+        taken_at: at(NOW),
+        state: CopyState::Verified,
+        copied_at: Some(at(NOW)),
+        verified_at: Some(at(NOW)),
+        message: None,
+        policy: None,
+        kept_by: None,
+        mended: None,
+        mending_at: None,
+        unusual: Vec::new(),
+    };
+    seen.readings.insert("remote".into(), Reading::Record(known));
+    let plan = decide(&seen, at(NOW));
+    seen.point.status = Some(status(&seen, &plan, &Outcome::default(), at(NOW)));
+    seen.readings.insert("remote".into(), Reading::Unreadable("timed out".into()));
+    let after = status(&seen, &plan, &Outcome::default(), at(NOW));
+    assert_eq!(after.centres[0].state, CopyState::Verified);
+    assert!(after.centres[0].message.as_ref().unwrap().contains("timed out"));
+}
+
+#[test]
+fn what_is_proved_everywhere_is_looked_at_less_often() {
+    let mut seen = seen();
+    let wait = |seen: &Observed| recheck(seen, &Plan::Watch).as_secs();
+    assert_eq!(wait(&seen), 60);
+    let proved = CopyRecord {
+        centre: "remote".into(),
+        system: "dept-health".into(),
+        point: "registration-1".into(),
+        root_digest: String::new(),
+        taken_at: at(NOW),
+        state: CopyState::Verified,
+        copied_at: None,
+        verified_at: Some(at(NOW)),
+        message: None,
+        policy: None,
+        kept_by: None,
+        mended: None,
+        mending_at: None,
+        unusual: Vec::new(),
+    };
+    seen.readings.insert("remote".into(), Reading::Record(proved.clone()));
+    assert_eq!(wait(&seen), 300);
+    let damaged = CopyRecord { state: CopyState::Damaged, ..proved };
+    seen.readings.insert("same-city".into(), Reading::Record(damaged));
+    assert_eq!(wait(&seen), 60);
+}
+
+#[test]
+fn the_same_again_changes_nothing() {
+    let mut seen = seen();
+    let plan = decide(&seen, at(NOW));
+    let once = status(&seen, &plan, &Outcome::default(), at(NOW));
+    seen.point.status = Some(once.clone());
+    assert_eq!(status(&seen, &plan, &Outcome::default(), at("2026-11-24T03:00:00Z")), once);
+}
