@@ -8,8 +8,11 @@ BINARY := target/$(HOST)/release/tripod
 IMAGE := docker.io/library/tripod
 IMAGE_ARCHIVE := target/image/tripod.oci.tar
 DENY_VERSION := 0.20.2
-# One tree for all that runs in a lab: the operator is static, for its empty image, and the rest is built with it.
-RELEASE := --release --locked --target $(HOST) -p tripod-manager -p tripod-e2e
+# One tree for all, so that each dependency is compiled once: the operator is static, for its empty image, and so is the rest.
+CARGO := RUSTFLAGS="-C target-feature=+crt-static" cargo
+PROFILE := --release --locked --target $(HOST)
+RELEASE := $(PROFILE) -p tripod-manager -p tripod-e2e
+UNIT := $(PROFILE) --workspace --exclude tripod-e2e
 LAB := target/$(HOST)/release/lab
 DEMO := target/$(HOST)/release/demo
 BENCH := target/$(HOST)/release/bench-tenancy
@@ -38,7 +41,7 @@ lab-down: build ## stop them; nothing is left behind
 prerequisites: build ## Debian packages, and the lab's programs, built once
 	@$(LAB) build
 build: ## the operator, a static binary, and the lab
-	RUSTFLAGS="-C target-feature=+crt-static" cargo build $(RELEASE) --bins
+	$(CARGO) build $(RELEASE) --bins
 # Without a daemon or a registry: the final stage of operator/Dockerfile around the binary of `build`. The tag is of
 # the binary, so that the same one is never packed twice and another one is never taken for it.
 image: prerequisites ## the operator's image, an OCI archive in target/image
@@ -58,7 +61,7 @@ image: prerequisites ## the operator's image, an OCI archive in target/image
 workload: prerequisites ## the demonstration's workload, an OCI archive
 	@$(MAKE) -s --no-print-directory -C e2e/demo
 crds: ## write crds/yaml from the types
-	TRIPOD_WRITE_CRDS=1 cargo test --quiet --locked -p tripod-crds --test yaml
+	TRIPOD_WRITE_CRDS=1 $(CARGO) test --quiet $(UNIT) --test yaml
 
 .PHONY: bench-tenancy
 # FEW="--departments 20 --systems 5 --quiet-seconds 20" is over in two minutes; without it, an hour may pass.
@@ -71,14 +74,14 @@ bench-utilisation: image ## a month of a thousand systems, reported on a cluster
 	@trap '$(LAB) --name tripod-month down' EXIT; $(LAB) --name tripod-month up --clusters production; \
 	export KUBECONFIG=$$($(LAB) --name tripod-month kubeconfig production) TRIPOD_SYSTEMS=$(or $(SYSTEMS),1000); \
 	$(BINARY) crds | $$($(LAB) program kubectl) apply --server-side -f - >/dev/null; \
-	RUSTFLAGS="-C target-feature=+crt-static" cargo test $(RELEASE) --bin tripod -- \
+	$(CARGO) test $(RELEASE) --bin tripod -- \
 		--ignored --nocapture --exact utilisation::month_tests::a_month_of_many_systems_is_reported_exactly
 
 .PHONY: bench-replication faults-replication
 PEERS := $(HOME)/.cache/tripod-lab/peers
 # WORK="--work small --times 1" does one of them. Other clients are built once from their registries, and left out where they can't be had.
 bench-replication: ## the replication engine against others, on stores in memory
-	RUSTFLAGS="-C target-feature=+crt-static" cargo build $(RELEASE) -p tripod-replication --examples --bins
+	$(CARGO) build $(RELEASE) -p tripod-replication --examples --bins
 	@mkdir -p $(PEERS)/bin
 	@[ -x $(PEERS)/bin/rclone ] || GOBIN=$(PEERS)/bin go install github.com/rclone/rclone@v1.76.0 || true
 	@[ -x $(PEERS)/bin/s3sync ] || cargo install --quiet --locked --root $(PEERS) s3sync@1.62.4 || true
@@ -97,28 +100,26 @@ bench-backup: image ## backup and restore of many objects, beside Velero
 .PHONY: faults
 # In CI the same with fewer kinds of faults, and with few seeds.
 faults: faults-replication ## every fault at every request of what is done to a vault, and the campaign of replication
-	TRIPOD_FAULTS=all RUSTFLAGS="-C target-feature=+crt-static" \
-		cargo test $(RELEASE) --bin tripod -- --nocapture pull::fault_tests
+	TRIPOD_FAULTS=all $(CARGO) test $(RELEASE) --bin tripod -- --nocapture pull::fault_tests
 
 # SEEDS=100 is over in seconds; FIRST=… begins with another one.
 faults-replication: ## random histories, faults and kills, and odd objects; both sides have to end alike
 	TRIPOD_SEEDS=$(or $(SEEDS),10000) TRIPOD_FIRST_SEED=$(or $(FIRST),1) \
-		RUSTFLAGS="-C target-feature=+crt-static" cargo test --release --locked --target $(HOST) -p tripod-replication --test faults --test history --test odd_objects -- --nocapture
+		$(CARGO) test $(UNIT) --test faults --test history --test odd_objects -- --nocapture
 
 .PHONY: test lint unit charts-test stories deny
 test: lint unit deny charts-test stories ## everything
 lint: ## format and lints
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) clippy $(PROFILE) --workspace --all-targets -- -D warnings
 unit: ## tests that need no cluster
-	cargo test --workspace --exclude tripod-e2e --locked
+	$(CARGO) test $(UNIT)
 # KEEP_LAB=1 leaves the lab up, for the next run or for a look.
 stories: image ## tests on real clusters; needs root. Some of them: make stories STORY=part-of-a-name
 	@export TRIPOD_LAB=$${TRIPOD_LAB:-tripod-test}; \
 	[ -n "$${KEEP_LAB:-}" ] || trap '$(LAB) down' EXIT; \
 	TRIPOD_IMAGE=$(abspath $(IMAGE_ARCHIVE)) TRIPOD_BINARY=$(abspath $(BINARY)) TRIPOD_WORKLOAD="$(WORKLOAD)" \
-	RUSTFLAGS="-C target-feature=+crt-static" \
-		cargo test $(RELEASE) --lib --test stories -- --test-threads 1 --nocapture $(STORY)
+	$(CARGO) test $(RELEASE) --lib --test stories -- --test-threads 1 --nocapture $(STORY)
 deny: ## licences, sources and known vulnerabilities of dependencies
 	@cargo deny --version >/dev/null 2>&1 || cargo install --quiet --locked --debug cargo-deny@$(DENY_VERSION)
 	cargo deny --locked --log-level error check bans licenses sources

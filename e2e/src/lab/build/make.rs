@@ -4,40 +4,49 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::super::command::output;
 use super::{Origin, Recipe, sources};
 
 const KUBERNETES: &str = "v1.36.3";
 
-fn go(folder: &Path) -> Command {
-    let mut command = Command::new("go");
+/// Builds commands of the Go module, all at once: while some are linked, what the others need is compiled.
+pub(super) fn build_go(
+    recipes: &[&Recipe],
+    programs: &Path,
+    place: impl Fn(&Recipe) -> PathBuf,
+) -> Result<()> {
+    let unfinished = programs.join(format!("unfinished-{}", std::process::id()));
+    fs::create_dir_all(&unfinished)?;
+    let mut go = Command::new("go");
     // Static, so that they run in an image from scratch, and the same wherever they are built.
-    command.current_dir(folder).env("CGO_ENABLED", "0").env("GOFLAGS", "-buildvcs=false -trimpath");
-    command
+    go.current_dir(sources()).env("CGO_ENABLED", "0").env("GOFLAGS", "-buildvcs=false -trimpath");
+    go.args(["build", "-ldflags", &versioned(), "-o"]).arg(&unfinished);
+    output(go.args(recipes.iter().map(|recipe| recipe.package)))?;
+    for recipe in recipes {
+        let program = place(recipe);
+        fs::create_dir_all(program.parent().context("a program is in a folder")?)?;
+        fs::rename(unfinished.join(executable(recipe.package)), program)?;
+    }
+    Ok(fs::remove_dir_all(unfinished)?)
 }
 
-/// Builds beside the place where it is to be, so that a half of a program is never taken for one.
+/// What Go names a command: as the folder of its package, but for the folder of a major version.
+fn executable(package: &str) -> &str {
+    let is_version = |part: &&str| {
+        part.strip_prefix('v').is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+    };
+    package.rsplit('/').find(|part| !is_version(part)).unwrap_or(package)
+}
+
+/// Makes a program beside the place where it is to be, so that a half of one is never taken for it.
 pub(super) fn build(recipe: &Recipe, program: &Path) -> Result<()> {
     let unfinished = program.with_extension(format!("unfinished-{}", std::process::id()));
     fs::create_dir_all(&unfinished)?;
     let built = unfinished.join(recipe.name);
     match recipe.origin {
-        Origin::Module(module) => output(
-            go(&sources().join(module))
-                .args(["build", "-ldflags", &versioned(), "-o"])
-                .arg(&built)
-                .arg(recipe.package),
-        )
-        .map(drop),
-        Origin::Tool => output(go(&sources()).env("GOBIN", &unfinished).args([
-            "install",
-            "-ldflags",
-            "-s -w",
-            recipe.package,
-        ]))
-        .map(drop),
+        Origin::Go => bail!("{} is built with the other commands of its module", recipe.name),
         Origin::Debian(path) => unpack(recipe.package, path, &unfinished, &built),
         Origin::Crate(features) => install(recipe, features, &unfinished),
         Origin::Tree => unpack_all(recipe.package, &unfinished, &built),

@@ -1,6 +1,6 @@
-//! What the lab is made of: Debian packages, and binaries built from Go modules and crates into a cache. There each is named by
-//! the content of its own recipe, so that a fresh clone with the same recipes builds nothing, and a new program does
-//! not build the others anew. What a lab runs is a folder of links to them.
+//! What the lab is made of: Debian packages, and binaries built from Go packages and crates into a cache. There each
+//! is named by the content of its recipe, so that a fresh clone with the same recipes builds nothing. What a lab runs is
+//! a folder of links to them.
 
 mod make;
 
@@ -16,36 +16,26 @@ use sha2::{Digest, Sha256};
 use super::command::{output, run};
 use super::progress::Progress;
 
-/// Commands built inside a module of ours, where several must agree on versions.
-const MODULES: [(&str, &[(&str, &str)]); 4] = [
-    (
-        "kubernetes",
-        &[
-            ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
-            ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
-            ("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
-            ("kubelet", "k8s.io/kubernetes/cmd/kubelet"),
-            ("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy"),
-            ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
-            ("etcd", "go.etcd.io/etcd/server/v3"),
-        ],
-    ),
-    (
-        "addons",
-        &[("coredns", "./coredns"), ("metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server")],
-    ),
-    ("provisioner", &[("provisioner", ".")]),
-    ("pause", &[("pause", ".")]),
-];
-
-/// Commands that are modules of their own.
-const TOOLS: [(&str, &str); 6] = [
-    ("containerd", "github.com/containerd/containerd/v2/cmd/containerd@v2.4.2"),
-    ("containerd-shim-runc-v2", "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2@v2.4.2"),
-    ("ctr", "github.com/containerd/containerd/v2/cmd/ctr@v2.4.2"),
-    ("helm", "helm.sh/helm/v4/cmd/helm@v4.3.1"),
-    ("kwok", "sigs.k8s.io/kwok/cmd/kwok@v0.8.0"),
-    ("versitygw", "github.com/versity/versitygw/cmd/versitygw@v1.8.0"),
+/// Commands of the lab's Go module. One module, so that they agree on versions, and what they share, most of all the
+/// libraries of Kubernetes, is compiled once.
+const COMMANDS: [(&str, &str); 17] = [
+    ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
+    ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
+    ("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
+    ("kubelet", "k8s.io/kubernetes/cmd/kubelet"),
+    ("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy"),
+    ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
+    ("etcd", "go.etcd.io/etcd/server/v3"),
+    ("containerd", "github.com/containerd/containerd/v2/cmd/containerd"),
+    ("containerd-shim-runc-v2", "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2"),
+    ("ctr", "github.com/containerd/containerd/v2/cmd/ctr"),
+    ("coredns", "./coredns"),
+    ("metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server"),
+    ("provisioner", "./provisioner"),
+    ("pause", "./pause"),
+    ("helm", "helm.sh/helm/v4/cmd/helm"),
+    ("kwok", "sigs.k8s.io/kwok/cmd/kwok"),
+    ("versitygw", "github.com/versity/versitygw/cmd/versitygw"),
 ];
 
 /// Programs out of Debian packages that are unpacked and not installed: installed, they would start a service.
@@ -86,10 +76,8 @@ struct Recipe {
 
 /// Where a program comes from.
 enum Origin {
-    /// This folder of modules.
-    Module(&'static str),
-    /// It is a module of its own.
-    Tool,
+    /// A package that the lab's Go module knows.
+    Go,
     /// A Debian package, at this path in it.
     Debian(&'static str),
     /// A crate, with these features.
@@ -213,12 +201,19 @@ fn ensure(recipes: &[Recipe], progress: &Progress) -> Result<Binaries> {
     let programs = cache_folder()?.join("programs");
     fs::create_dir_all(&binaries.0)?;
     let start = Instant::now();
+    let made = |recipe: &Recipe| programs.join(recipe.name).join(&recipe.hash);
+    let go: Vec<&Recipe> =
+        recipes.iter().filter(|r| matches!(r.origin, Origin::Go) && !made(r).exists()).collect();
+    if !go.is_empty() {
+        let what = format!("building Kubernetes and what runs beside it, {} programs (once)", go.len());
+        progress.step(&what, || make::build_go(&go, &programs, made))?;
+    }
     for recipe in recipes {
         let link = binaries.path(recipe.name);
         if link.exists() {
             continue;
         }
-        let program = programs.join(recipe.name).join(&recipe.hash);
+        let program = made(recipe);
         if !program.exists() {
             progress.step(&format!("building {} (once)", recipe.name), || make::build(recipe, &program))?;
         }
@@ -241,26 +236,14 @@ fn ensure(recipes: &[Recipe], progress: &Progress) -> Result<Binaries> {
     Ok(binaries)
 }
 
-/// The Go modules of the lab, in this repository.
+/// The Go module of the lab, in this repository.
 fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("lab/go")
 }
 
-/// Of every program, with a hash over everything that decides what is built.
+/// Of every program but other stores.
 fn recipes() -> Result<Vec<Recipe>> {
-    let go = run("go", &["env", "GOVERSION", "GOARCH"])?;
-    let mut recipes = Vec::new();
-    for (module, commands) in MODULES {
-        let mut folder = Sha256::new();
-        folder.update(&go);
-        folder.update(make::versioned());
-        hash_folder(&sources().join(module), &mut folder)?;
-        for (name, package) in commands {
-            let hash = short(folder.clone().chain_update(package));
-            recipes.push(Recipe { name, package, origin: Origin::Module(module), hash });
-        }
-    }
-    recipes.extend(TOOLS.map(|tool| tool_recipe(tool, &go)));
+    let mut recipes = go_recipes()?;
     for (name, package, path) in UNPACKED {
         let hash = short(Sha256::new_with_prefix("debian ").chain_update(package));
         recipes.push(Recipe { name, package, origin: Origin::Debian(path), hash });
@@ -268,15 +251,22 @@ fn recipes() -> Result<Vec<Recipe>> {
     Ok(recipes)
 }
 
-fn tool_recipe((name, package): (&'static str, &'static str), go: &str) -> Recipe {
-    let hash = short(Sha256::new_with_prefix(go).chain_update(package));
-    Recipe { name, package, origin: Origin::Tool, hash }
+/// Of the commands of the module, with a hash over everything that decides what is built.
+fn go_recipes() -> Result<Vec<Recipe>> {
+    let mut module = Sha256::new();
+    module.update(run("go", &["env", "GOVERSION", "GOARCH"])?);
+    module.update(make::versioned());
+    hash_folder(&sources(), &mut module)?;
+    let recipe = |(name, package)| {
+        let hash = short(module.clone().chain_update(package));
+        Recipe { name, package, origin: Origin::Go, hash }
+    };
+    Ok(COMMANDS.map(recipe).into())
 }
 
 /// The gateway of every centre, and servers that differ from it.
 fn store_recipes() -> Result<Vec<Recipe>> {
-    let go = run("go", &["env", "GOVERSION", "GOARCH"])?;
-    let gateway = TOOLS.into_iter().filter(|(name, _)| *name == super::store::COMPONENT);
+    let gateway = go_recipes()?.into_iter().filter(|recipe| recipe.name == super::store::COMPONENT);
     let crates = CRATES.map(|(name, package, features)| {
         let hash = Sha256::new_with_prefix("crate ").chain_update(package).chain_update(features);
         Recipe { name, package, origin: Origin::Crate(features), hash: short(hash) }
@@ -285,7 +275,7 @@ fn store_recipes() -> Result<Vec<Recipe>> {
         let hash = short(Sha256::new_with_prefix("debian ").chain_update(package));
         Recipe { name, package, origin: Origin::Tree, hash }
     });
-    Ok(gateway.map(|tool| tool_recipe(tool, &go)).chain(crates).chain(trees).collect())
+    Ok(gateway.chain(crates).chain(trees).collect())
 }
 
 fn short(hash: Sha256) -> String {
