@@ -8,11 +8,11 @@ BINARY := target/$(HOST)/release/tripod
 IMAGE := docker.io/library/tripod
 IMAGE_ARCHIVE := target/image/tripod.oci.tar
 DENY_VERSION := 0.20.2
-# One tree for all, so that each dependency is compiled once: the operator is static, for its empty image, and so is the rest.
+# One tree for all that runs in a lab: the operator is static, for its empty image, and the rest is built with it.
 CARGO := RUSTFLAGS="-C target-feature=+crt-static" cargo
 PROFILE := --release --locked --target $(HOST)
 RELEASE := $(PROFILE) -p tripod-manager -p tripod-e2e
-UNIT := $(PROFILE) --workspace --exclude tripod-e2e
+UNIT := --locked --workspace --exclude tripod-e2e
 LAB := target/$(HOST)/release/lab
 DEMO := target/$(HOST)/release/demo
 BENCH := target/$(HOST)/release/bench-tenancy
@@ -61,7 +61,7 @@ image: prerequisites ## the operator's image, an OCI archive in target/image
 workload: prerequisites ## the demonstration's workload, an OCI archive
 	@$(MAKE) -s --no-print-directory -C e2e/demo
 crds: ## write crds/yaml from the types
-	TRIPOD_WRITE_CRDS=1 $(CARGO) test --quiet $(UNIT) --test yaml
+	TRIPOD_WRITE_CRDS=1 cargo test --quiet $(UNIT) --test yaml
 
 .PHONY: bench-tenancy
 # FEW="--departments 20 --systems 5 --quiet-seconds 20" is over in two minutes; without it, an hour may pass.
@@ -105,15 +105,15 @@ faults: faults-replication ## every fault at every request of what is done to a 
 # SEEDS=100 is over in seconds; FIRST=… begins with another one.
 faults-replication: ## random histories, faults and kills, and odd objects; both sides have to end alike
 	TRIPOD_SEEDS=$(or $(SEEDS),10000) TRIPOD_FIRST_SEED=$(or $(FIRST),1) \
-		$(CARGO) test $(UNIT) --test faults --test history --test odd_objects -- --nocapture
+		$(CARGO) test $(PROFILE) -p tripod-replication --test faults --test history --test odd_objects -- --nocapture
 
 .PHONY: test lint unit charts-test stories deny
 test: lint unit deny charts-test stories ## everything
 lint: ## format and lints
 	cargo fmt --all --check
-	$(CARGO) clippy $(PROFILE) --workspace --all-targets -- -D warnings
+	cargo clippy --workspace --all-targets --locked -- -D warnings
 unit: ## tests that need no cluster
-	$(CARGO) test $(UNIT)
+	cargo test $(UNIT)
 # KEEP_LAB=1 leaves the lab up, for the next run or for a look.
 stories: image ## tests on real clusters; needs root. Some of them: make stories STORY=part-of-a-name
 	@export TRIPOD_LAB=$${TRIPOD_LAB:-tripod-test}; \
