@@ -108,7 +108,7 @@ faults-replication: ## random histories, faults and kills, and odd objects; both
 		$(CARGO) test $(PROFILE) -p tripod-replication --test faults --test history --test odd_objects -- --nocapture
 
 .PHONY: test lint unit charts-test stories deny
-test: lint unit deny charts-test stories ## everything
+test: compiled lint unit deny charts-test stories ## everything
 lint: ## format and lints
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
@@ -120,11 +120,25 @@ stories: image ## tests on real clusters; needs root. Some of them: make stories
 	[ -n "$${KEEP_LAB:-}" ] || trap '$(LAB) down' EXIT; \
 	TRIPOD_IMAGE=$(abspath $(IMAGE_ARCHIVE)) TRIPOD_BINARY=$(abspath $(BINARY)) TRIPOD_WORKLOAD="$(WORKLOAD)" \
 	$(CARGO) test $(RELEASE) --lib --test stories -- --test-threads 1 --nocapture $(STORY)
-deny: ## licences, sources and known vulnerabilities of dependencies
-	@cargo deny --version >/dev/null 2>&1 || cargo install --quiet --locked --debug cargo-deny@$(DENY_VERSION)
+deny: cargo-deny ## licences, sources and known vulnerabilities of dependencies
 	cargo deny --locked --log-level error check bans licenses sources
 	@cargo deny --locked --log-level error check advisories 2>target/advisories.log || { \
 		grep -q 'failed to fetch\|failed to load\|failed to open' target/advisories.log || { cat target/advisories.log >&2; exit 1; }; \
 		echo 'deny: the database of advisories could not be had; vulnerabilities were not checked' >&2; }
 charts-test: prerequisites ## lint the charts and try their good and bad values
 	@charts/tests/run "$$($(LAB) program helm)" "$$($(LAB) program promtool)"
+
+# All that is compiled, side by side and before anything is tested: one crate, or a link, keeps one core busy.
+.PHONY: compiled compiled-crates compiled-programs cargo-deny
+compiled:
+	@$(MAKE) --no-print-directory -j2 compiled-programs compiled-crates
+compiled-programs:
+	$(CARGO) build $(RELEASE) --bin lab
+	@$(LAB) build --stores
+	@$(MAKE) --no-print-directory cargo-deny
+compiled-crates: lint
+	cargo test $(UNIT) --no-run
+	$(CARGO) build $(RELEASE) --bins
+	$(CARGO) test $(RELEASE) --lib --test stories --no-run
+cargo-deny:
+	@cargo deny --version >/dev/null 2>&1 || cargo install --quiet --locked --debug cargo-deny@$(DENY_VERSION)

@@ -66,7 +66,11 @@ enum Command {
         pool: Option<String>,
     },
     /// Build everything the lab is made of, and start nothing.
-    Build,
+    Build {
+        /// Also S3 servers of other makes, which only some tests start.
+        #[arg(long)]
+        stores: bool,
+    },
     /// Print the path of a program that the lab is made of: `kubectl`, `helm`, …
     Program { program: String },
 }
@@ -121,10 +125,13 @@ fn run(arguments: &Arguments) -> Result<()> {
             Lab::open(name)?.add_fake_nodes(centre, &nodes)?;
         }
         Command::Program { program } => println!("{}", build::Binaries::locate()?.path(program).display()),
-        Command::Build => {
+        Command::Build { stores } => {
             build::check_machine()?;
             build::ensure_packages(&progress)?;
             build::ensure_binaries(&progress)?;
+            if *stores {
+                build::ensure_stores(&progress)?;
+            }
         }
     }
     Ok(())

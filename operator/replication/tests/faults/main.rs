@@ -151,7 +151,8 @@ async fn one_run_at_a_time_has_a_manifest() {
     let mut random = Rng::with_seed(5);
     let world = World::new(&mut random).await;
     world.source.put(BUCKET, "k", b"x".to_vec());
-    world.target.faults().all(Fault::Slow(Duration::from_millis(100)));
+    // So that they meet; and far below the patience of a run.
+    world.target.faults().all(Fault::Slow(Duration::from_millis(20)));
     let options = Options::default();
     let (first, second) = tokio::join!(world.run(&options), world.run(&options));
     let refused = first.err().or(second.err()).unwrap().to_string();
