@@ -31,6 +31,8 @@ use crate::retention::RetentionRules;
 )]
 #[kube(validation = Rule::new("!has(self.spec.links) || self.spec.links.all(l, l.from != self.metadata.name)")
     .message("spec.links: a link comes from another centre"))]
+#[kube(validation = Rule::new("!has(self.spec.objectLockDays) || self.spec.verifyIntervalSeconds * 2 <= self.spec.objectLockDays * 86400")
+    .message("spec.objectLockDays: at least twice spec.verifyIntervalSeconds, so that a lock is made longer before it ends"))]
 #[serde(rename_all = "camelCase")]
 pub struct CentreSpec {
     /// What the centre is for.
@@ -62,6 +64,12 @@ pub struct CentreSpec {
     #[serde(default = "default_prune_delay")]
     #[schemars(range(max = 31_536_000))]
     pub prune_delay_seconds: u32,
+    /// For how many days after it was last proved the store keeps what is in the vault, whoever asks to delete it: object lock,
+    /// compliance mode. The vault, and the bucket of replicas where there is one, have to be made with object lock. Without it
+    /// nothing is locked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 3650))]
+    pub object_lock_days: Option<u32>,
     /// The centre's S3-compatible store.
     pub store: StoreSpec,
     /// Who can open the repositories in this vault when no operator runs anywhere: public keys of age (`age1…`). Each system's
@@ -263,7 +271,7 @@ pub struct StoreFindings {
     pub small_parts: Finding,
     /// The vault keeps versions.
     pub versioning: Finding,
-    /// The vault can lock objects.
+    /// A version in the vault that is locked can't be deleted.
     pub object_lock: Finding,
     /// Keys are listed in the order of their bytes, each once, also across pages.
     #[serde(default)]
@@ -313,6 +321,13 @@ impl StoreSpec {
 }
 
 impl Centre {
+    /// For how many days what is proved here is locked: as its store was seen to do.
+    #[must_use]
+    pub fn locks_for_days(&self) -> Option<u32> {
+        let store = self.status.as_ref()?.store.as_ref()?;
+        self.spec.object_lock_days.filter(|_| store.object_lock == Finding::Proven)
+    }
+
     /// Whether the operator of `centre` looks after this one: its own, or a storage-only one that names it.
     #[must_use]
     pub fn is_served_by(&self, centre: &str) -> bool {

@@ -140,6 +140,9 @@ pub struct CentreCopy {
     /// The last time that damage was mended there, and from where.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mended: Option<String>,
+    /// Until then the store there keeps every byte it needs, whoever asks to delete it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locked_until: Option<Time>,
 }
 
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

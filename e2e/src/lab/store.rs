@@ -84,7 +84,7 @@ pub fn ensure(centre: &CentreLayout, binaries: &Binaries, tls: bool) -> Result<S
     };
     store.ensure_account(binaries, &root, &store.operator, "userplus")?;
     store.ensure_account(binaries, &root, &store.reader, "user")?;
-    store.ensure_bucket(VAULT, false)?;
+    store.ensure_bucket(VAULT, true)?;
     store.ensure_bucket(REPLICA, true)?;
     Ok(store)
 }
@@ -136,7 +136,8 @@ impl Store {
         })
     }
 
-    /// Makes a bucket that the operator's account owns and the reader's may read.
+    /// Makes a bucket that the operator's account owns and the reader's may read. Its versions can be locked, where it keeps
+    /// them.
     ///
     /// # Errors
     /// With the store's own words.
@@ -162,6 +163,7 @@ impl Store {
             if s3.head_bucket().bucket(bucket).send().await.is_err() {
                 s3.create_bucket()
                     .bucket(bucket)
+                    .object_lock_enabled_for_bucket(versioned)
                     .send()
                     .await
                     .with_context(|| format!("creating bucket {bucket}"))?;

@@ -22,6 +22,7 @@ mod kept_data;
 mod killed_operator;
 mod lifecycle;
 mod lost_vault;
+mod object_lock;
 mod one_cluster;
 mod policies;
 mod power;

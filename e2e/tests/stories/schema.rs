@@ -55,6 +55,9 @@ fn a_centre_or_department_that_is_wrong_in_itself_is_refused_with_its_field() ->
         (centre(|s| s["retention"] = json!({"keepLast": 0})), "spec.retention.keepLast"),
         (centre(|s| s["retention"] = json!({"minimumAge": "30d"})), "spec.retention.minimumAge"),
         (centre(|s| s["pruneDelaySeconds"] = json!(-1)), "spec.pruneDelaySeconds"),
+        (centre(|s| s["objectLockDays"] = json!(0)), "spec.objectLockDays"),
+        // Its proofs are a day apart.
+        (centre(|s| s["objectLockDays"] = json!(1)), "at least twice spec.verifyIntervalSeconds"),
         (centre(|s| s["links"] = json!([{"from": "x"}])), "a link comes from another centre"),
         (centre(|s| s["links"] = json!([{"from": "a"}, {"from": "a"}])), "Duplicate value"),
         (centre(|s| s["links"] = json!([{"from": "a", "bandwidth": "fast"}])), "no amount of bytes"),

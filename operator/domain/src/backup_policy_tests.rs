@@ -71,6 +71,7 @@ fn point(taken: &str, phase: PointPhase, remote: CopyState) -> RecoveryPoint {
         message: None,
         kept_by: None,
         mended: None,
+        locked_until: None,
     };
     point.status = Some(RecoveryPointStatus {
         phase: Some(phase),

@@ -14,6 +14,8 @@ const RETRY: SignedDuration = SignedDuration::from_secs(15);
 
 /// The condition about the limits of links.
 const LINKS: &str = "LinksValid";
+/// The condition about locks.
+const LOCK: &str = "ObjectLock";
 /// The condition about keys in escrow.
 const ESCROW: &str = "Escrowed";
 
@@ -96,7 +98,46 @@ pub fn status(seen: &Observed, outcome: &Outcome, now: Timestamp) -> CentreStatu
         Outcome::Kept => return status,
     };
     conditions::set(&mut status.conditions, "Ready", &verdict, generation, now);
+    object_lock(&mut status, seen, now);
     status
+}
+
+/// Told of where it is wanted, by the operator that tries the store out.
+fn object_lock(status: &mut CentreStatus, seen: &Observed, now: Timestamp) {
+    let spec = &seen.centre.spec;
+    let (Some(days), true) = (spec.object_lock_days, seen.centre.is_served_by(&seen.own)) else {
+        status.conditions.retain(|condition| condition.type_ != LOCK);
+        return;
+    };
+    let bucket = &spec.store.bucket;
+    let verdict = match status.store.as_ref().map_or(Finding::Unknown, |store| store.object_lock) {
+        Finding::Proven => Verdict::yes(
+            "Proven",
+            format!("a locked version can't be deleted; what is proved here is locked for {days} days"),
+        ),
+        Finding::Absent => Verdict::no(
+            "NotLockable",
+            format!(
+                "spec.objectLockDays: bucket {bucket} can't lock objects, and nothing is locked; make a bucket with object \
+                 lock, and name it in spec.store.bucket"
+            ),
+        ),
+        Finding::Refuted => Verdict::no(
+            "Refuted",
+            format!(
+                "spec.objectLockDays: the store has deleted a locked version in bucket {bucket}; nothing is locked"
+            ),
+        ),
+        Finding::Unknown => Verdict::no(
+            "NotTried",
+            format!(
+                "spec.objectLockDays: it could not be tried whether bucket {bucket} keeps what is locked, and nothing is \
+                 locked; its account needs s3:GetBucketObjectLockConfiguration, s3:GetObjectRetention and \
+                 s3:PutObjectRetention"
+            ),
+        ),
+    };
+    conditions::set(&mut status.conditions, LOCK, &verdict, seen.centre.metadata.generation, now);
 }
 
 /// What came of wrapping keys for escrow.
@@ -294,6 +335,28 @@ mod tests {
         assert_eq!(told(&status).0, "True");
         note_escrow(&mut status, &seen, &Escrow::Failed("no".into()), now);
         assert_eq!(told(&status), ("False".into(), "no".into()));
+    }
+
+    #[test]
+    fn locks_are_told_of_where_they_are_wanted_and_hold_only_as_the_store_was_seen_to() {
+        let now = Timestamp::from_second(1_000_000).unwrap();
+        let mut seen = seen(centre());
+        let told = |seen: &Observed, object_lock| {
+            let found = StoreFindings { object_lock, ..findings(now, Finding::Proven, &[]) };
+            let status = status(seen, &Outcome::Found(found), now);
+            let centre = Centre { status: Some(status.clone()), ..seen.centre.clone() };
+            let condition = conditions::find(&status.conditions, LOCK);
+            (condition.map(|c| (c.status.clone(), c.reason.clone())), centre.locks_for_days())
+        };
+        assert_eq!(told(&seen, Finding::Proven), (None, None));
+        seen.centre.spec.object_lock_days = Some(30);
+        let said = |status: &str, reason: &str| Some((status.to_owned(), reason.to_owned()));
+        assert_eq!(told(&seen, Finding::Proven), (said("True", "Proven"), Some(30)));
+        assert_eq!(told(&seen, Finding::Absent), (said("False", "NotLockable"), None));
+        assert_eq!(told(&seen, Finding::Refuted), (said("False", "Refuted"), None));
+        assert_eq!(told(&seen, Finding::Unknown), (said("False", "NotTried"), None));
+        seen.own = "production".into();
+        assert_eq!(told(&seen, Finding::Proven).0, None);
     }
 
     #[test]

@@ -59,7 +59,26 @@ pub fn judge(manifest: &PointManifest, before: &[PointManifest]) -> Vec<String> 
         let found = [gone(&now, &history), rewritten(&now, &history)];
         words.extend(found.into_iter().flatten().map(|what| format!("{}: {what}", now.part)));
     }
+    words.extend(missing(&measures(manifest), &before));
     words
+}
+
+/// Parts of the newest point before that this one does not have: a volume or bucket that was deleted, or that the policy does not
+/// name any more. In either case nobody may have meant it.
+fn missing(now: &[Measure], before: &[Vec<Measure>]) -> Vec<String> {
+    let Some(newest) = before.first() else { return Vec::new() };
+    let is_here = |part: &Measure| now.iter().any(|measure| measure.part == part.part);
+    let lost = newest.iter().filter(|part| !is_here(part)).filter(|lost| {
+        let nothing = Measure { entries: 0, bytes: 0, added: None, ..(*lost).clone() };
+        let at =
+            |point: &Vec<Measure>| point.iter().find(|m| m.part == lost.part).unwrap_or(&nothing).clone();
+        let history: Vec<Measure> = before.iter().map(at).collect();
+        gone(&nothing, &history.iter().collect::<Vec<_>>()).is_some()
+    });
+    lost.map(|lost| {
+        format!("{}: it is not in the point any more, and had {} entries", lost.part, lost.entries)
+    })
+    .collect()
 }
 
 /// What of the newest point before is not there any more, by count.
@@ -178,6 +197,19 @@ mod tests {
         assert!(judge(&point(100, 100, Some(100)), &[]).is_empty());
         let small = vec![point(3, 0, Some(0)); 5];
         assert!(judge(&point(3, 0, Some(0)), &small).is_empty());
+    }
+
+    #[test]
+    fn a_volume_that_is_not_there_any_more_is_unusual_unless_it_comes_and_goes() {
+        let none = PointManifest { volumes: BTreeMap::new(), ..point(0, 0, None) };
+        let said = ["volume data: it is not in the point any more, and had 100 entries"];
+        assert_eq!(judge(&none, &calm(1)), said);
+        assert_eq!(judge(&none, &calm(5)), said);
+        assert!(judge(&none, &[point(3, 1, None)]).is_empty(), "a few files");
+        assert!(judge(&none, &[none.clone(), point(100, 100, None)]).is_empty(), "told before");
+        let (there, gone) = (point(100, 100, None), none.clone());
+        let comes_and_goes = [there.clone(), gone.clone(), there.clone(), gone, there];
+        assert!(judge(&none, &comes_and_goes).is_empty());
     }
 
     #[test]

@@ -64,6 +64,7 @@ fn point(name: &str, taken: i64, here: CopyState) -> RecoveryPoint {
         message: None,
         kept_by: None,
         mended: None,
+        locked_until: None,
     };
     point.status = Some(RecoveryPointStatus { centres: vec![copy], ..RecoveryPointStatus::default() });
     point

@@ -111,6 +111,10 @@ pub fn centres(point: &RecoveryPoint, now: Timestamp) -> Line {
             let ago = age(verified.0, now);
             line.add(&format!(" {ago} ago"), &format!("（{ago} 前）"));
         }
+        if let Some(until) = copy.locked_until.as_ref().filter(|until| until.0 > now) {
+            let day = until.0.strftime("%F");
+            line.add(&format!(" (locked until {day})"), &format!("（锁定至 {day}）"));
+        }
     }
     if line.en.is_empty() { Line::same(UNKNOWN) } else { line }
 }

@@ -166,6 +166,9 @@ pub struct CopyRecord {
     /// What its manifest says of unusual changes: the point before it is kept for that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unusual: Vec<String>,
+    /// Until when the store keeps all that it needs. Absent where nothing is locked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locked_until: Option<Timestamp>,
 }
 
 /// What is left of a point that a centre has removed, in that centre's own vault, until its data is gone.

@@ -36,6 +36,8 @@ pub struct Observed {
     pub gone: BTreeSet<PointKey>,
     /// How long data stays after its point was removed.
     pub prune_delay: SignedDuration,
+    /// Points of this cluster that are not here any more, though a lock protects what was deleted of them.
+    pub lost: Vec<PointKey>,
     /// What decides about removal; `Err` says why that is not known.
     pub keeping: Result<Keeping, String>,
     /// Steps that failed in this pass: they stop no other.
@@ -94,6 +96,8 @@ pub enum Step {
     Release(PointKey),
     /// Copy what is missing of the point, then note it as Copied.
     Copy(PointKey),
+    /// Bring back from under its lock what was deleted of the point.
+    Recall(PointKey),
     /// Read every byte the point needs and note the finding.
     Verify(PointKey),
     /// Fetch again from any other centre what is damaged here.
@@ -115,6 +119,7 @@ pub fn decide(seen: &Observed, now: Timestamp) -> Step {
     let next = |step: Option<Step>| step.filter(|step| !seen.set_aside.contains(step));
     next(hold(seen, &records))
         .or_else(|| newest_missing(seen, &records).map(Step::Copy))
+        .or_else(|| seen.lost.iter().map(|key| Step::Recall(key.clone())).find_map(|step| next(Some(step))))
         .or_else(|| next(unproven(&records).map(Step::Verify)))
         .or_else(|| next(damaged(&records).map(Step::Mend)))
         .or_else(|| next(let_go(seen, &records, now)))
@@ -189,15 +194,33 @@ fn oldest_proof(seen: &Observed, records: &[&CopyRecord], now: Timestamp) -> Opt
     oldest.map(|r| key(r))
 }
 
+/// Until when what is proved now is locked: for at least so many days, to the end of a day in UTC, so that a lock is made
+/// longer once a day at most.
+#[must_use]
+pub fn lock_until(days: u32, now: Timestamp) -> Timestamp {
+    const DAY: i64 = 86_400;
+    let at_least = now.as_second().saturating_add(i64::from(days) * DAY);
+    Timestamp::from_second(at_least.div_euclid(DAY).saturating_add(1) * DAY).unwrap_or(Timestamp::MAX)
+}
+
+/// Whether a lock on what this point needs is made longer: one that no rule keeps is let run out.
+#[must_use]
+pub fn is_kept(seen: &Observed, key: &PointKey, now: Timestamp) -> bool {
+    let verdicts = verdicts(seen, &present(seen), now);
+    verdicts.is_none_or(|verdicts| verdicts.get(key) != Some(&Verdict::Expired))
+}
+
 /// Labels before removals: people see why a point is kept before another goes.
 fn let_go(seen: &Observed, records: &[&CopyRecord], now: Timestamp) -> Option<Step> {
     let verdicts = verdicts(seen, records, now)?;
+    let lock = |record: &CopyRecord| record.locked_until.filter(|until| *until > now);
     let mut labels = Vec::new();
     for record in records {
-        let label = match verdicts.get(&key(record)) {
-            Some(Verdict::Kept(reasons)) => Some(reasons.join(", ")),
-            Some(Verdict::Expired) => continue,
-            None => None,
+        let label = match (verdicts.get(&key(record)), lock(record)) {
+            (Some(Verdict::Kept(reasons)), _) => Some(reasons.join(", ")),
+            (Some(Verdict::Expired), Some(until)) => Some(format!("locked until {until}")),
+            (Some(Verdict::Expired), None) => continue,
+            (None, _) => None,
         };
         if record.kept_by != label {
             labels.push((key(record), label));
@@ -208,7 +231,8 @@ fn let_go(seen: &Observed, records: &[&CopyRecord], now: Timestamp) -> Option<St
     }
     // A source that can't be read may be lost, and this the last copy; or it holds what is not known here.
     seen.offered.as_ref().ok()?;
-    let expired = records.iter().filter(|r| verdicts.get(&key(r)) == Some(&Verdict::Expired));
+    let expired =
+        records.iter().filter(|r| verdicts.get(&key(r)) == Some(&Verdict::Expired) && lock(r).is_none());
     expired.min_by_key(|r| r.taken_at).map(|r| Step::Remove(key(r)))
 }
 

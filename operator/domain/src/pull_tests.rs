@@ -14,6 +14,7 @@ fn record(point: &str, state: CopyState, verified: Option<i64>) -> CopyRecord {
         policy: Some("p".into()),
         kept_by: None,
         mended: None,
+        locked_until: None,
         mending_at: Some(Timestamp::MAX),
         unusual: Vec::new(),
     }
@@ -31,6 +32,7 @@ fn seen(offered: &[&str], records: Vec<CopyRecord>) -> Observed {
         tombstones: Vec::new(),
         gone: BTreeSet::new(),
         prune_delay: SignedDuration::from_secs(60),
+        lost: Vec::new(),
         keeping: Ok(Keeping::default()),
         set_aside: Vec::new(),
     }
@@ -212,4 +214,41 @@ fn what_failed_stops_nothing_else() {
     assert_eq!(decide(&seen, now()), Step::Verify(key("p3")));
     seen.set_aside.push(Step::Verify(key("p3")));
     assert_eq!(decide(&seen, now()), Step::Rest);
+}
+
+#[test]
+fn what_is_locked_stays_until_its_lock_runs_out_and_is_not_locked_anew() {
+    let mut seen = with_rules(1, three());
+    let at = |seconds| Timestamp::from_second(seconds).unwrap();
+    seen.records[0].locked_until = Some(at(1060));
+    let label = vec![(key("p"), Some("locked until 1970-01-01T00:17:40Z".to_owned()))];
+    assert_eq!(decide(&seen, now()), Step::Label(label));
+    seen.records[0].kept_by = Some("locked until 1970-01-01T00:17:40Z".to_owned());
+    assert_eq!(decide(&seen, now()), Step::Remove(key("pp")));
+    assert!(!is_kept(&seen, &key("p"), now()) && is_kept(&seen, &key("ppp"), now()));
+    assert_eq!(decide(&seen, at(1060)), Step::Remove(key("p")));
+    // Where it is not known what is kept, everything is.
+    seen.keeping = Err("policies can't be listed".into());
+    assert!(is_kept(&seen, &key("p"), now()));
+}
+
+#[test]
+fn a_lock_is_for_whole_days_and_the_same_until_the_next() {
+    let of = |now: &str| lock_until(2, now.parse().unwrap()).to_string();
+    assert_eq!(of("2026-11-27T00:00:00Z"), "2026-11-30T00:00:00Z");
+    assert_eq!(of("2026-11-27T23:59:59Z"), "2026-11-30T00:00:00Z");
+    assert_eq!(of("2026-11-28T00:00:00Z"), "2026-12-01T00:00:00Z");
+}
+
+#[test]
+fn what_is_lost_is_brought_back_after_what_the_source_has_and_a_failure_stops_nothing() {
+    let mut seen = seen(&["offered"], vec![record("p1", CopyState::Copied, None)]);
+    seen.lost = vec![key("l1"), key("l2")];
+    assert_eq!(decide(&seen, now()), Step::Copy(key("offered")));
+    seen.set_aside.push(Step::Copy(key("offered")));
+    assert_eq!(decide(&seen, now()), Step::Recall(key("l1")));
+    seen.set_aside.push(Step::Recall(key("l1")));
+    assert_eq!(decide(&seen, now()), Step::Recall(key("l2")));
+    seen.set_aside.push(Step::Recall(key("l2")));
+    assert_eq!(decide(&seen, now()), Step::Verify(key("p1")));
 }

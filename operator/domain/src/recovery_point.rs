@@ -340,6 +340,7 @@ fn copy_at(centre: &str, reading: &Reading, previous: &[CentreCopy]) -> CentreCo
         message,
         kept_by: None,
         mended: None,
+        locked_until: None,
     };
     let known = previous.iter().find(|c| c.centre == centre);
     match reading {
@@ -348,6 +349,7 @@ fn copy_at(centre: &str, reading: &Reading, previous: &[CentreCopy]) -> CentreCo
             verified_at: record.verified_at.map(Time),
             kept_by: record.kept_by.clone(),
             mended: record.mended.clone(),
+            locked_until: record.locked_until.map(Time),
             ..copy(record.state, record.message.clone())
         },
         Reading::Removed => copy(CopyState::Removed, None),

@@ -128,6 +128,7 @@ fn a_cut_link_keeps_what_was_known_and_says_so() {
         policy: None,
         kept_by: None,
         mended: None,
+        locked_until: None,
         mending_at: None,
         unusual: Vec::new(),
     };
@@ -158,6 +159,7 @@ fn what_is_proved_everywhere_is_looked_at_less_often() {
         policy: None,
         kept_by: None,
         mended: None,
+        locked_until: None,
         mending_at: None,
         unusual: Vec::new(),
     };

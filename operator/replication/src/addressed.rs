@@ -190,7 +190,7 @@ pub async fn verify(
 }
 
 /// The SHA-256 that a name says its content has. A name that is no digest (`config`) says nothing.
-fn digest_in(name: &str) -> Option<&str> {
+pub(crate) fn digest_in(name: &str) -> Option<&str> {
     let last = name.rsplit('/').next().unwrap_or(name);
     let is_digest =
         last.len() == 64 && last.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));

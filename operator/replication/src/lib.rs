@@ -15,6 +15,7 @@ pub mod probe;
 pub mod rate;
 pub mod reach;
 pub mod replica;
+pub mod retain;
 pub mod store;
 pub mod sweep;
 mod transfer;

@@ -148,6 +148,7 @@ pub struct Metrics {
     points: Family<Stand, Gauge>,
     removed: Family<At, Counter>,
     mended: Family<At, Counter>,
+    recalled_at: Family<At, Gauge>,
     replications: Replications,
     probed: Family<At, Gauge>,
     probed_at: Family<At, Gauge>,
@@ -178,6 +179,7 @@ impl Default for Metrics {
             points: Family::default(),
             removed: Family::default(),
             mended: Family::default(),
+            recalled_at: Family::default(),
             replications: Replications::default(),
             probed: Family::default(),
             probed_at: Family::default(),
@@ -225,6 +227,8 @@ impl Metrics {
         registry.register("recovery_points_removed", help, self.removed.clone());
         let help = "Damaged recovery points that were made whole from another centre";
         registry.register("recovery_points_mended", help, self.mended.clone());
+        let help = "When something was last brought back that was deleted or covered in a vault in spite of its lock";
+        registry.register_with_unit("vault_recalled_timestamp", help, seconds(), self.recalled_at.clone());
         self.replications.register(&mut registry);
         let help = "1 where the last probe of a centre's store succeeded, 0 where it did not";
         registry.register("store_probe_success", help, self.probed.clone());
@@ -276,6 +280,11 @@ impl Metrics {
     /// Counts a point that was mended.
     pub fn mended(&self, centre: &str) {
         self.mended.get_or_create(&At { centre: centre.into() }).inc();
+    }
+
+    /// Notes when something was brought back from under its lock, in seconds since 1970.
+    pub fn recalled(&self, centre: &str, at: i64) {
+        self.recalled_at.get_or_create(&At { centre: centre.into() }).set(at);
     }
 
     /// Whether this replica leads.

@@ -3,6 +3,12 @@
 /// All systems lie below it.
 pub const SYSTEMS: &str = "systems/";
 
+/// Everything of a system that was made with its points lies below it.
+#[must_use]
+pub fn system(system: &str) -> String {
+    format!("{SYSTEMS}{system}/")
+}
+
 /// The repository: `restic -r s3:<endpoint>/<bucket>/systems/<namespace>/restic` opens it. No slash at the end.
 #[must_use]
 pub fn repository(system: &str) -> String {

@@ -1,4 +1,5 @@
-//! What a store really does, tried out rather than believed. Leaves nothing behind.
+//! What a store really does, tried out rather than believed. Leaves nothing behind, but where objects can be locked one of a
+//! few bytes, which the next trial takes away.
 
 mod bucket;
 mod content;
@@ -54,7 +55,7 @@ pub struct Probe {
     pub small_parts: Ability,
     /// The bucket keeps versions.
     pub versioning: Ability,
-    /// The bucket can lock objects.
+    /// A locked version can't be deleted.
     pub object_lock: Ability,
     /// Keys are listed in the order of their bytes, each once, also across pages.
     pub list_order: Ability,
@@ -78,6 +79,8 @@ struct Trial<'a> {
     bucket: &'a str,
     /// What every key starts with.
     base: &'a str,
+    /// What is locked: it can't be cleared away at once.
+    locked: &'a str,
 }
 
 impl Trial<'_> {
@@ -135,8 +138,11 @@ fn decided(trial: Result<Ability, Ability>) -> Ability {
 /// When the store can't be reached, refuses the credentials, has no such bucket, or does not give back what was
 /// put: then nothing else about it matters.
 pub async fn probe(store: &Store, bucket: &str, prefix: &str, nonce: &str) -> Result<Probe, StoreError> {
-    let base = format!("{prefix}{nonce}-");
-    let trial = Trial { store, bucket, base: &base };
+    let (base, all_locked) = (format!("{prefix}{nonce}-"), format!("{prefix}locked/"));
+    let locked = format!("{all_locked}{nonce}");
+    let trial = Trial { store, bucket, base: &base, locked: &locked };
+    // Of trials before: it is locked no more, or the next one has it.
+    let _ = store.erase(bucket, &all_locked).await;
     let result = async {
         read_back(&trial, &trial.key("object")).await?;
         Box::pin(try_all(&trial)).await

@@ -4,11 +4,12 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use tripod_crds::recovery_point::{CopyState, HOLD};
 use tripod_crds::{Centre, RecoveryPoint};
-use tripod_domain::manifest::{CopyRecord, Hold};
-use tripod_domain::pull::{Observed, PointKey, Step};
+use tripod_domain::manifest::{CopyRecord, Hold, PointManifest};
+use tripod_domain::pull::{Observed, PointKey, Step, is_kept};
 
+use super::verify::Proof;
 use super::words::{announce, manifest_of, note, now, record_of, tell};
-use super::{copy, mend, remove, sweep, verify};
+use super::{copy, lock, mend, remove, sweep, verify};
 use crate::context::{Ctx, Error};
 use crate::vault::{SystemVault, layout};
 
@@ -31,10 +32,8 @@ pub(super) async fn act(ctx: &Ctx, centre: &Centre, seen: &Observed, step: &Step
             note(&vault, &record_of(centre, &manifest, CopyState::Copied, None, None)).await?;
             announce(ctx, &vault, &manifest).await
         }
-        Step::Verify(key) => {
-            let vault = ctx.stores.vault(centre, &key.system).await?;
-            prove(ctx, centre, &vault, key, before(seen, key)).await
-        }
+        Step::Recall(key) => lock::recall_point(ctx, centre, key).await,
+        Step::Verify(key) => prove(ctx, centre, seen, key).await,
         Step::Mend(key) => {
             let vault = ctx.stores.vault(centre, &key.system).await?;
             let Some(before) = before(seen, key) else { return Ok(()) };
@@ -70,13 +69,9 @@ async fn hold(ctx: &Ctx, centre: &Centre, key: &PointKey, reason: &str, annotate
     Ok(())
 }
 
-async fn prove(
-    ctx: &Ctx,
-    centre: &Centre,
-    vault: &SystemVault,
-    key: &PointKey,
-    before: Option<&CopyRecord>,
-) -> Result<(), Error> {
+async fn prove(ctx: &Ctx, centre: &Centre, seen: &Observed, key: &PointKey) -> Result<(), Error> {
+    let vault = &ctx.stores.vault(centre, &key.system).await?;
+    let before = before(seen, key);
     let manifest = match (manifest_of(vault, key).await, before) {
         (Ok(manifest), _) => manifest,
         (Err(error), Some(before)) if !error.is_transient() => {
@@ -87,17 +82,43 @@ async fn prove(
         }
         (Err(error), _) => return Err(error.into()),
     };
-    let damage = verify::verify(ctx, centre, vault, &manifest).await?;
-    let (state, message) = if damage.is_none() {
+    let proof = verify::verify(ctx, centre, vault, &manifest).await?;
+    let (state, message) = if proof.damage.is_none() {
         (CopyState::Verified, None)
     } else {
-        (CopyState::Damaged, Some(damage.words()))
+        (CopyState::Damaged, Some(proof.damage.words()))
     };
-    let record = record_of(centre, &manifest, state, message, before);
+    let mut record = record_of(centre, &manifest, state, message, before);
+    if state == CopyState::Verified && is_kept(seen, key, now()) {
+        lock_proved(ctx, centre, vault, (&manifest, &proof), &mut record).await?;
+    }
     note(vault, &record).await?;
     announce(ctx, vault, &manifest).await?;
     if state == CopyState::Damaged && before.is_none_or(|b| b.state != CopyState::Damaged) {
         damaged(ctx, centre, &record).await;
+    }
+    Ok(())
+}
+
+/// What can't be locked is proved nevertheless, and says so.
+async fn lock_proved(
+    ctx: &Ctx,
+    centre: &Centre,
+    vault: &SystemVault,
+    (manifest, proof): (&PointManifest, &Proof),
+    record: &mut CopyRecord,
+) -> Result<(), Error> {
+    let Some(days) = centre.locks_for_days() else { return Ok(()) };
+    match lock::lock(centre, vault, manifest, &proof.files, days).await {
+        Ok(until) => record.locked_until = Some(until),
+        // What is gone since it was proved was not there when it was locked: it is proved again.
+        Err(error) if error.is_transient() || error.is_not_found() => return Err(error.into()),
+        Err(error) => {
+            let message = format!("proved, and not locked: {error}");
+            let key = PointKey { system: record.system.clone(), point: record.point.clone() };
+            tell(ctx, &key, true, "NotLocked", &message).await;
+            record.message = Some(message);
+        }
     }
     Ok(())
 }

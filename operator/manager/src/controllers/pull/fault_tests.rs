@@ -4,7 +4,7 @@
 //!
 //! `TRIPOD_FAULTS=all` has more kinds of faults; `-- --nocapture` prints the table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
@@ -15,10 +15,11 @@ use tripod_domain::pull::PointKey;
 use tripod_replication::{Progress, Store};
 
 use super::copy::copy_repository;
-use super::verify::verify_repository;
+use super::lock;
+use super::verify::{Damage, verify_repository};
 use super::words::manifest_of;
 use crate::context::Error;
-use crate::vault::memory_store::{BucketOptions, Fault, MemoryStore, Options};
+use crate::vault::memory_store::{BucketOptions, Fault, MemoryStore, ObjectLock, Options};
 use crate::vault::prune::Removal;
 use crate::vault::{Document, MasterKey, SystemVault, documents, layout};
 
@@ -40,6 +41,8 @@ enum Work {
     CopyToFaulty,
     /// The first of two points is let go of, with its data.
     Sweep,
+    /// Both points were locked, and then covered and deleted; they are brought back.
+    Recall,
 }
 
 /// What goes wrong.
@@ -93,14 +96,35 @@ struct Here {
 
 impl Here {
     async fn with(objects: &Objects) -> Self {
+        Self::in_bucket(BucketOptions::default(), objects).await
+    }
+
+    async fn in_bucket(bucket: BucketOptions, objects: &Objects) -> Self {
         let memory = MemoryStore::start(Options::default()).await.unwrap();
-        memory.create_bucket(VAULT, BucketOptions::default());
+        memory.create_bucket(VAULT, bucket);
         for (key, body) in objects {
             memory.put(VAULT, key, body.clone());
         }
         let store = Store::connect(&memory.config()).unwrap();
         let vault = SystemVault::new(store, VAULT.into(), SYSTEM.into(), &MasterKey::new(&[7; 32]).unwrap());
         Self { memory, vault }
+    }
+
+    /// Whoever has the store's credentials covers packs, and deletes everything.
+    async fn attacked(objects: &Objects) -> Self {
+        let object_lock = Some(ObjectLock { default: None });
+        let bucket = BucketOptions { object_lock, ..BucketOptions::versioned() };
+        let here = Self::in_bucket(bucket, objects).await;
+        let locked = objects.keys().filter(|key| !key.contains("/index/")).map(|key| (key.clone(), None));
+        let until = Timestamp::now() + SignedDuration::from_hours(24);
+        lock::keeper(&here.vault).lock(locked, until).await.unwrap();
+        for key in objects.keys() {
+            if key.contains("/data/") {
+                here.memory.put(VAULT, key, b"pay".to_vec());
+            }
+            here.memory.delete(VAULT, key);
+        }
+        here
     }
 
     fn objects(&self) -> Objects {
@@ -164,6 +188,28 @@ impl Here {
         Ok(self.vault.prune(Removal::AtOnce).await?)
     }
 
+    /// As a point is mended that was deleted in spite of its locks.
+    async fn recall(&self, point: u8) -> Result<(), Error> {
+        let key = key(point);
+        lock::recall_documents(&self.vault, &key).await?;
+        let manifest = manifest_of(&self.vault, &key).await?;
+        for _ in 0..3 {
+            let damage = self.damage(&manifest).await?;
+            if damage.is_none() {
+                return Ok(());
+            }
+            if lock::recall_damage(&self.vault, &manifest, &damage).await? == 0 {
+                self.vault.reindex(damage.unreadable.is_some(), BTreeSet::new()).await?;
+            }
+        }
+        let damage = self.damage(&manifest).await?;
+        if damage.is_none() { Ok(()) } else { Err(Error::Other(damage.words())) }
+    }
+
+    async fn damage(&self, manifest: &PointManifest) -> Result<Damage, Error> {
+        Ok(verify_repository(&self.vault, manifest, &Progress::default()).await?.damage)
+    }
+
     /// What the proof of a point says, if there is such a point.
     async fn proof(&self, point: u8) -> Option<Result<PointManifest, String>> {
         let at = layout::manifest(SYSTEM, &key(point).point);
@@ -172,7 +218,7 @@ impl Here {
             Ok(manifest) => manifest,
             Err(error) => return Some(Err(error.to_string())),
         };
-        let damage = verify_repository(&self.vault, &manifest, &Progress::default()).await.unwrap();
+        let damage = self.damage(&manifest).await.unwrap();
         Some(if damage.is_none() { Ok(manifest) } else { Err(damage.words()) })
     }
 
@@ -224,9 +270,10 @@ impl Run {
         let (here, other) = match work {
             Work::Archive => (&before.one, None),
             Work::CopyFromFaulty | Work::CopyToFaulty => (&before.one, Some(Here::with(&before.both).await)),
-            Work::Sweep => (&before.both, None),
+            Work::Sweep | Work::Recall => (&before.both, None),
         };
-        Self { work, here: Here::with(here).await, other }
+        let here = if work == Work::Recall { Here::attacked(here).await } else { Here::with(here).await };
+        Self { work, here, other }
     }
 
     fn faulty(&self) -> &MemoryStore {
@@ -240,6 +287,10 @@ impl Run {
         match (self.work, &self.other) {
             (Work::Archive, _) => self.here.archive(2).await,
             (Work::Sweep, _) => self.here.sweep().await,
+            (Work::Recall, _) => {
+                self.here.recall(1).await?;
+                self.here.recall(2).await
+            }
             (_, Some(other)) => self.here.copy_from(other, 2).await,
             (_, None) => unreachable!("nothing to copy from"),
         }
@@ -248,6 +299,9 @@ impl Run {
     /// What has to hold whatever happened; the store is well again. Points that are there are proved, and read as they were
     /// written; the first is there but after a sweep, and the second where it was said to be.
     async fn holds(&self, done: bool) -> Result<(), Wrong> {
+        if self.work == Work::Recall && !done {
+            return Ok(());
+        }
         let first = (self.work != Work::Sweep).then_some((1, true));
         for (point, needed) in first.into_iter().chain([(2, done || self.work == Work::Sweep)]) {
             match self.here.proof(point).await {
@@ -350,4 +404,9 @@ async fn a_copy_into_a_failing_store_is_made_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sweep_cut_off_anywhere_takes_nothing_that_is_needed() {
     campaign(Work::Sweep).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_covered_and_deleted_in_spite_of_locks_is_brought_back_in_the_end() {
+    campaign(Work::Recall).await;
 }

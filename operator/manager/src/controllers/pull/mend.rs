@@ -15,11 +15,17 @@ use tripod_replication::addressed;
 use tripod_replication::replica::{self, Version};
 
 use super::copy::{copy_bucket, pack_file, place, snapshot_file};
+use super::lock;
 use super::verify::{Damage, verify};
 use super::words::{announce, manifest_of, note, now, record_of, tell};
 use crate::context::{Ctx, Error};
 use crate::stores::replica_at;
 use crate::vault::{SystemVault, layout};
+
+/// So often it is looked for what a lock protects: what comes back may itself be what covered something.
+const RECALLS: usize = 3;
+/// Where that was had from, for people.
+const OWN_VERSIONS: &str = "its own locked versions";
 
 /// Where a point is mended.
 struct Here<'a> {
@@ -50,9 +56,12 @@ pub(super) async fn mend(
             None => return here.given_up(before, format!("{error}; no other centre has its manifest")).await,
         },
     };
-    let mut damage = verify(ctx, centre, vault, &manifest).await?;
+    let mut damage = here.verify(&manifest).await?;
+    if here.recall(&manifest, &mut damage).await? && helped.last().is_none_or(|from| from != OWN_VERSIONS) {
+        helped.push(OWN_VERSIONS.to_owned());
+    }
     if !damage.is_none() && here.mend_index(&damage).await? {
-        damage = verify(ctx, centre, vault, &manifest).await?;
+        damage = here.verify(&manifest).await?;
         if damage.is_none() {
             helped.push("its own packs".to_owned());
         }
@@ -62,7 +71,7 @@ pub(super) async fn mend(
             break;
         }
         let fetched = here.fetch_from(peer, &manifest, &damage).await;
-        let left = verify(ctx, centre, vault, &manifest).await?;
+        let left = here.verify(&manifest).await?;
         if left != damage {
             helped.push(peer.name_any());
         }
@@ -111,6 +120,28 @@ impl Here<'_> {
         note(self.vault, &CopyRecord { message: Some(message), mending_at: Some(at), ..before.clone() }).await
     }
 
+    async fn verify(&self, manifest: &PointManifest) -> Result<Damage, Error> {
+        Ok(verify(self.ctx, self.centre, self.vault, manifest).await?.damage)
+    }
+
+    /// What was deleted or covered here in spite of a lock comes back, before anybody else is asked; whether there was any.
+    /// Of what comes back some may have been covered before it was deleted: the next proof tells.
+    async fn recall(&self, manifest: &PointManifest, damage: &mut Damage) -> Result<bool, Error> {
+        let mut helped = false;
+        if self.centre.locks_for_days().is_none() {
+            return Ok(helped);
+        }
+        for _ in 0..RECALLS {
+            if damage.is_none() || lock::recall_damage(self.vault, manifest, damage).await? == 0 {
+                break;
+            }
+            helped = true;
+            self.ctx.metrics.recalled(&self.centre.name_any(), now().as_second());
+            *damage = self.verify(manifest).await?;
+        }
+        Ok(helped)
+    }
+
     /// One with the digest that this centre has on record.
     async fn fetch_manifest(
         &self,
@@ -118,6 +149,14 @@ impl Here<'_> {
         peers: &[Centre],
     ) -> Result<Option<(PointManifest, String)>, Error> {
         let key = PointKey { system: before.system.clone(), point: before.point.clone() };
+        if self.centre.locks_for_days().is_some() && lock::recall_manifest(self.vault, &key).await? {
+            match manifest_of(self.vault, &key).await {
+                Ok(manifest) if manifest.root_digest == before.root_digest => {
+                    return Ok(Some((manifest, OWN_VERSIONS.to_owned())));
+                }
+                _ => {}
+            }
+        }
         for peer in peers {
             let Ok(there) = self.ctx.stores.vault(peer, &key.system).await else { continue };
             match manifest_of(&there, &key).await {

@@ -6,6 +6,7 @@ mod act;
 mod copy;
 #[cfg(test)]
 mod fault_tests;
+mod lock;
 mod mend;
 mod observe;
 mod remove;

@@ -10,8 +10,10 @@ use tripod_crds::{BackupPolicy, Centre};
 use tripod_domain::manifest::{CopyRecord, Hold, Tombstone};
 use tripod_domain::pull::{Holds, Keeping, Observed, PointKey, Policy};
 use tripod_domain::retention::Rules;
+use tripod_replication::retain::Keeper;
 use tripod_replication::{Store, StoreError};
 
+use super::lock;
 use super::uses;
 use crate::context::{Ctx, Error};
 use crate::vault::layout;
@@ -49,6 +51,13 @@ pub(super) async fn observe(ctx: &Ctx, centre: &Centre) -> Result<Observed, Erro
         None => BTreeSet::new(),
     };
     gone.extend(unclear);
+    let lost = match centre.locks_for_days() {
+        Some(_) => {
+            let known = Known { records: &records, tombstones: &tombstones, gone: &gone, offered: &offered };
+            known.lost(Keeper { store: &store, bucket }, &keeping).await?
+        }
+        None => Vec::new(),
+    };
     Ok(Observed {
         offered,
         records,
@@ -56,9 +65,34 @@ pub(super) async fn observe(ctx: &Ctx, centre: &Centre) -> Result<Observed, Erro
         tombstones,
         gone,
         prune_delay: SignedDuration::from_secs(centre.spec.prune_delay_seconds.into()),
+        lost,
         keeping,
         set_aside: Vec::new(),
     })
+}
+
+/// What is known of points.
+struct Known<'a> {
+    records: &'a [CopyRecord],
+    tombstones: &'a [Tombstone],
+    gone: &'a BTreeSet<PointKey>,
+    offered: &'a Result<Vec<PointKey>, String>,
+}
+
+impl Known<'_> {
+    /// Points that this cluster knows and nobody else, if a lock protects what was deleted of them here.
+    async fn lost(
+        &self,
+        keeper: Keeper<'_>,
+        keeping: &Result<Keeping, String>,
+    ) -> Result<Vec<PointKey>, Error> {
+        let Ok(keeping) = keeping else { return Ok(Vec::new()) };
+        let key = |system: &str, point: &str| PointKey { system: system.to_owned(), point: point.to_owned() };
+        let mut known: BTreeSet<PointKey> = self.records.iter().map(|r| key(&r.system, &r.point)).collect();
+        known.extend(self.tombstones.iter().map(|t| key(&t.manifest.system, &t.manifest.point)));
+        known.extend(self.gone.iter().chain(self.offered.iter().flatten()).cloned());
+        lock::lost(keeper, keeping.holds.objects.keys().filter(|key| !known.contains(key))).await
+    }
 }
 
 type Offer = (Vec<PointKey>, BTreeMap<PointKey, String>);

@@ -12,6 +12,7 @@ use tripod_domain::manifest::{Part, PointManifest, Tombstone};
 use tripod_domain::pull::{Observed, PointKey, is_due};
 use tripod_replication::{Progress, StoreError, replica, sweep as versions};
 
+use super::lock;
 use super::uses::{self, Uses};
 use super::words::{manifest_of, now};
 use crate::context::{Ctx, Error};
@@ -59,6 +60,9 @@ pub(super) async fn sweep(ctx: &Ctx, centre: &Centre, seen: &Observed, system: &
     let snapshots = vault.delete_other_snapshots(needed.snapshots).await?;
     vault.prune(if at_once { Removal::AtOnce } else { Removal::Marked(seen.prune_delay) }).await?;
     let objects = sweep_buckets(centre, &vault, &needed.versions, seen.prune_delay).await?;
+    if let Some(days) = centre.locks_for_days() {
+        lock::purge(centre, &vault, days).await?;
+    }
     tracing::info!(centre = centre.name_any(), system, snapshots, objects, points = due.len(), "swept");
     for tombstone in due {
         bury(&vault, tombstone, at_once).await?;

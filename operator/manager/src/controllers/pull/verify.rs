@@ -45,15 +45,24 @@ impl Damage {
     }
 }
 
+/// What a proof came to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Proof {
+    pub damage: Damage,
+    /// The files of the repository that the point needs, as far as that could be read.
+    pub files: BTreeSet<String>,
+}
+
 /// Reads every byte the point needs. An error says nothing about it.
 pub(super) async fn verify(
     ctx: &Ctx,
     centre: &Centre,
     vault: &SystemVault,
     manifest: &PointManifest,
-) -> Result<Damage, Error> {
+) -> Result<Proof, Error> {
     let progress = Progress::default();
-    let mut damage = verify_repository(vault, manifest, &progress).await?;
+    let mut proof = verify_repository(vault, manifest, &progress).await?;
+    let damage = &mut proof.damage;
     for (bucket, part) in &manifest.buckets {
         let at = layout::inventory(&manifest.system, &manifest.point, bucket);
         let text = match vault.store.get(&vault.bucket, &at).await {
@@ -77,33 +86,34 @@ pub(super) async fn verify(
         }
     }
     ctx.metrics.moved(&centre.name_any(), "verify", progress.so_far().1);
-    Ok(damage)
+    Ok(proof)
 }
 
 pub(super) async fn verify_repository(
     vault: &SystemVault,
     manifest: &PointManifest,
     progress: &Progress,
-) -> Result<Damage, Error> {
+) -> Result<Proof, Error> {
     let place = place(vault);
-    let mut damage = Damage::default();
+    let mut proof = Proof::default();
+    let Proof { damage, files } = &mut proof;
     // Indexes and keys first: what they say decides what else is needed.
     for folder in ["keys/", "index/"] {
         let tally = addressed::verify(&place, folder, None, progress).await?;
         damage.files.extend(tally.damaged.into_iter().chain(tally.missing));
     }
     if !damage.files.is_empty() || manifest.snapshots().is_empty() {
-        return Ok(damage);
+        return Ok(proof);
     }
     match vault.packs_of(&manifest.snapshots()).await {
         Ok(packs) => {
             let packs = packs.iter().map(|pack| pack_file(pack));
-            let needed = packs.chain(manifest.snapshots().iter().map(|id| snapshot_file(id))).collect();
-            let tally = addressed::verify(&place, "", Some(&needed), progress).await?;
+            files.extend(packs.chain(manifest.snapshots().iter().map(|id| snapshot_file(id))));
+            let tally = addressed::verify(&place, "", Some(files), progress).await?;
             damage.files.extend(tally.damaged.into_iter().chain(tally.missing));
         }
         Err(error) if error.is_transient() => return Err(error.into()),
         Err(error) => damage.unreadable = Some(error.to_string()),
     }
-    Ok(damage)
+    Ok(proof)
 }

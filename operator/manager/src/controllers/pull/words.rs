@@ -52,6 +52,7 @@ pub(super) fn record_of(
         mended: before.and_then(|b| b.mended.clone()),
         mending_at: before.and_then(|b| b.mending_at),
         unusual: manifest.unusual.clone(),
+        locked_until: before.and_then(|b| b.locked_until),
     }
 }
 
