@@ -91,11 +91,12 @@ bench-replication: ## the replication engine against others, on stores in memory
 
 .PHONY: bench-backup
 # WORK="--work mixed --objects 1000" is over in a few minutes.
-bench-backup: image ## backup and restore of many objects, beside Velero
+bench-backup: image ## backup and restore of many objects beside Velero, and of many files beside restic
 	@[ -x $(PEERS)/velero/velero ] || (cd e2e/bench/backup/velero && go build -o $(PEERS)/velero/velero github.com/vmware-tanzu/velero/cmd/velero)
 	@[ -x $(PEERS)/velero/plugins/velero-plugin-for-aws ] || (cd e2e/bench/backup/velero && \
 		go build -o $(PEERS)/velero/plugins/velero-plugin-for-aws github.com/vmware-tanzu/velero-plugin-for-aws/velero-plugin-for-aws)
-	@target/$(HOST)/release/bench-backup --image $(IMAGE_ARCHIVE) --velero $(PEERS)/velero $(WORK)
+	@[ -x $(PEERS)/bin/restic ] || GOBIN=$(PEERS)/bin go install github.com/restic/restic/cmd/restic@v0.18.1
+	@target/$(HOST)/release/bench-backup --image $(IMAGE_ARCHIVE) --velero $(PEERS)/velero --restic $(PEERS)/bin/restic $(WORK)
 
 .PHONY: faults
 # In CI the same with fewer kinds of faults, and with few seeds.

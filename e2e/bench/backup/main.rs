@@ -1,6 +1,8 @@
 //! `bench-backup`: many objects are backed up and restored, by Tripod and by Velero, on the same API server and the same
-//! S3 server, in one run. What is waited for has a deadline, and what is restored is counted.
+//! S3 server, in one run; and many files, by Tripod and by restic, on the same disk and S3 server. What is waited for has a
+//! deadline, and what is restored is counted, or compared.
 
+mod files;
 mod objects;
 mod process;
 mod tripod;
@@ -36,6 +38,9 @@ struct Arguments {
     /// Folder with `velero` and `plugins/velero-plugin-for-aws`; without it Tripod is measured alone.
     #[arg(long)]
     velero: Option<PathBuf>,
+    /// `restic`; without it Tripod is measured alone.
+    #[arg(long)]
+    restic: Option<PathBuf>,
     /// Where the figures are written, as JSON.
     #[arg(long, default_value = "target/bench/backup.json")]
     output: PathBuf,
@@ -51,6 +56,8 @@ enum Work {
     Secrets,
     /// 10,000 objects: half of them ConfigMaps, then Secrets, ServiceAccounts, Services and Deployments.
     Mixed,
+    /// 200,000 files of 10 KiB, of which one in a hundred is changed.
+    Files,
 }
 
 /// What one client needed for one thing.
@@ -92,11 +99,14 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let all = [Work::Secrets, Work::Mixed];
+    let all = [Work::Secrets, Work::Mixed, Work::Files];
     let works = if arguments.work.is_empty() { &all[..] } else { &arguments.work };
     let mut figures = Vec::new();
     for work in works {
-        let rows = measure(arguments, *work)?;
+        let rows = match work {
+            Work::Files => measure_files(arguments)?,
+            Work::Secrets | Work::Mixed => measure(arguments, *work)?,
+        };
         print(*work, &rows);
         figures.push(serde_json::json!({"work": work, "rows": rows}));
     }
@@ -115,7 +125,7 @@ fn measure(arguments: &Arguments, work: Work) -> Result<Vec<Row>> {
     let at = Installation::ensure(&LabSpec::quick(LAB), &arguments.image, &progress)?;
     let kinds = match work {
         Work::Secrets => objects::only(Kind::Secret, arguments.objects.unwrap_or(31_000)),
-        Work::Mixed => objects::mixed(arguments.objects.unwrap_or(10_000)),
+        _ => objects::mixed(arguments.objects.unwrap_or(10_000)),
     };
     let count = objects::count(&kinds);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -124,7 +134,7 @@ fn measure(arguments: &Arguments, work: Work) -> Result<Vec<Row>> {
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
         anyhow::Ok(Client::try_from(config)?)
     })?;
-    let ours = tripod::Tripod::prepare(&at)?;
+    let ours = tripod::Tripod::prepare(&at, false)?;
     let step = format!("creating {count} objects, {} at once", objects::AT_ONCE);
     let begun = std::time::Instant::now();
     progress.step(&step, || runtime.block_on(objects::fill(&client, &ours.source, &kinds)))?;
@@ -152,6 +162,35 @@ fn measure(arguments: &Arguments, work: Work) -> Result<Vec<Row>> {
             let restored = there(&peer.target())?;
             ensure!(restored == count, "velero restored {restored} of {count} objects");
         }
+    }
+    Ok(rows)
+}
+
+/// Both do the same to the same files, one after the other.
+fn measure_files(arguments: &Arguments) -> Result<Vec<Row>> {
+    const CHANGED: &str = "again";
+    Lab::down(LAB)?;
+    let _lease = Lease(arguments.keep);
+    let progress = Progress::new(false);
+    let at = Installation::ensure(&LabSpec::quick(LAB), &arguments.image, &progress)?;
+    let ours = tripod::Tripod::prepare(&at, true)?;
+    let count = arguments.objects.unwrap_or(200_000);
+    let mut files = progress.step(&format!("writing {count} files"), || files::Files::make(&ours, count))?;
+    let (mut rows, _) = progress.step("tripod: backup", || ours.back_up_files("backup", count))?;
+    let restic = arguments.restic.as_ref().map(|program| files::Restic::prepare(&at, program)).transpose()?;
+    if let Some(restic) = &restic {
+        rows.push(progress.step("restic: backup", || restic.back_up(&files, "backup"))?);
+    }
+    files.change()?;
+    let (changed, point) = progress.step("tripod: backup again", || ours.back_up_files(CHANGED, count))?;
+    rows.extend(changed);
+    if let Some(restic) = &restic {
+        rows.push(progress.step("restic: backup again", || restic.back_up(&files, CHANGED))?);
+    }
+    rows.extend(progress.step("tripod: restore", || ours.restore_files(&point, count))?);
+    files.are_in(&files::folder_of(&ours, &ours.target)?)?;
+    if let Some(restic) = &restic {
+        rows.push(progress.step("restic: restore", || restic.restore(&files))?);
     }
     Ok(rows)
 }

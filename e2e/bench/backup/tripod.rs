@@ -9,29 +9,29 @@ use tripod_e2e::kubectl::{Kubectl, described};
 use tripod_e2e::system::System;
 
 use crate::Row;
-use crate::process::Watched;
+use crate::process::{Watched, watch};
 
 const PATIENCE: Duration = Duration::from_mins(20);
 
 pub struct Tripod<'a> {
     system: System<'a>,
-    kubectl: Kubectl,
+    pub kubectl: Kubectl,
     pub source: String,
     pub target: String,
 }
 
 impl<'a> Tripod<'a> {
-    /// A department with two systems, of which one is protected.
-    pub fn prepare(at: &'a Installation) -> Result<Self> {
+    /// A department with two systems, of which one is protected: its objects, and its volumes where that is said.
+    pub fn prepare(at: &'a Installation, volumes: bool) -> Result<Self> {
         let system = System::ensure(at, "bench")?;
         let kubectl = system.production()?;
         let mut copy = system.request(&kubectl.user()?);
         copy["metadata"]["name"] = json!("copy");
         copy["spec"]["system"]["displayName"] = json!("对照系统");
-        copy["spec"]["resources"] = json!({"requests.cpu": "1", "requests.memory": "1Gi", "requests.storage": "1Gi", "count/persistentvolumeclaims": "1"});
+        copy["spec"]["resources"] = json!({"requests.cpu": "1", "requests.memory": "1Gi", "requests.storage": "4Gi", "count/persistentvolumeclaims": "1"});
         kubectl.apply(&copy.to_string())?;
         kubectl.wait("resourcerequest/copy", Some(&system.home()), "Ready", Duration::from_mins(1))?;
-        system.protect(&json!({"include": {"volumes": false}}))?;
+        system.protect(&json!({"include": {"volumes": volumes}}))?;
         let source = system.namespace();
         Ok(Self { kubectl, source, target: "bench-copy".to_owned(), system })
     }
@@ -61,6 +61,44 @@ impl<'a> Tripod<'a> {
         );
         self.system.await_verified(&point, &["production"], PATIENCE)?;
         Ok((row, point))
+    }
+
+    /// With its movers, until the point is complete.
+    pub fn back_up_files(&self, what: &'static str, files: usize) -> Result<(Vec<Row>, String)> {
+        let (point, rows) = self.with_movers(what, files, || {
+            let point = self.system.back_up()?;
+            let words = ["-n", &self.source, &format!("recoverypoint/{point}")];
+            self.kubectl.until("the point to be complete", PATIENCE, &words, |seen| {
+                ensure!(seen["status"]["phase"] == "Complete", "{}", described(seen, "Ready"));
+                Ok(())
+            })?;
+            Ok(point)
+        })?;
+        self.system.await_verified(&point, &["production"], PATIENCE)?;
+        Ok((rows, point))
+    }
+
+    /// The same, until the Restore has succeeded.
+    pub fn restore_files(&self, point: &str, files: usize) -> Result<Vec<Row>> {
+        let (row, rows) = self.with_movers("restore", files, || self.restore(point, files))?;
+        drop(row);
+        Ok(rows)
+    }
+
+    fn with_movers<T>(
+        &self,
+        what: &'static str,
+        files: usize,
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<(T, Vec<Row>)> {
+        let lab = &self.system.at.lab;
+        let processes = || lab.contained("production", "tripod").unwrap_or_default();
+        let operator = processes();
+        let name = |process| {
+            let is_operator = operator.contains(&process);
+            if is_operator { "tripod: operator" } else { "tripod: mover" }.to_owned()
+        };
+        watch(processes, name, what, files, work)
     }
 
     /// Until the Restore has succeeded.

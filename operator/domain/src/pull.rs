@@ -203,11 +203,17 @@ pub fn lock_until(days: u32, now: Timestamp) -> Timestamp {
     Timestamp::from_second(at_least.div_euclid(DAY).saturating_add(1) * DAY).unwrap_or(Timestamp::MAX)
 }
 
-/// Whether a lock on what this point needs is made longer: one that no rule keeps is let run out.
+/// Whether what this point needs is locked, or a lock on it made longer, once it is proved: one that no rule keeps then is not
+/// locked, or its lock let run out.
 #[must_use]
-pub fn is_kept(seen: &Observed, key: &PointKey, now: Timestamp) -> bool {
-    let verdicts = verdicts(seen, &present(seen), now);
-    verdicts.is_none_or(|verdicts| verdicts.get(key) != Some(&Verdict::Expired))
+pub fn is_kept(seen: &Observed, proved: &PointKey, now: Timestamp) -> bool {
+    let as_proved = |record: &CopyRecord| {
+        let state = if key(record) == *proved { CopyState::Verified } else { record.state };
+        CopyRecord { state, ..record.clone() }
+    };
+    let records: Vec<CopyRecord> = present(seen).into_iter().map(as_proved).collect();
+    let verdicts = verdicts(seen, &records.iter().collect::<Vec<_>>(), now);
+    verdicts.is_none_or(|verdicts| verdicts.get(proved) != Some(&Verdict::Expired))
 }
 
 /// Labels before removals: people see why a point is kept before another goes.

@@ -227,6 +227,9 @@ fn what_is_locked_stays_until_its_lock_runs_out_and_is_not_locked_anew() {
     assert_eq!(decide(&seen, now()), Step::Remove(key("pp")));
     assert!(!is_kept(&seen, &key("p"), now()) && is_kept(&seen, &key("ppp"), now()));
     assert_eq!(decide(&seen, at(1060)), Step::Remove(key("p")));
+    // One that no rule will keep once it is proved is not locked first.
+    seen.records[0] = CopyRecord { state: CopyState::Copied, locked_until: None, ..seen.records[0].clone() };
+    assert!(!is_kept(&seen, &key("p"), now()));
     // Where it is not known what is kept, everything is.
     seen.keeping = Err("policies can't be listed".into());
     assert!(is_kept(&seen, &key("p"), now()));

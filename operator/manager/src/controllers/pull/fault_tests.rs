@@ -110,7 +110,7 @@ impl Here {
         Self { memory, vault }
     }
 
-    /// Whoever has the store's credentials covers packs, and deletes everything.
+    /// Whoever has the store's credentials covers packs, and deletes everything else.
     async fn attacked(objects: &Objects) -> Self {
         let object_lock = Some(ObjectLock { default: None });
         let bucket = BucketOptions { object_lock, ..BucketOptions::versioned() };
@@ -121,8 +121,9 @@ impl Here {
         for key in objects.keys() {
             if key.contains("/data/") {
                 here.memory.put(VAULT, key, b"pay".to_vec());
+            } else {
+                here.memory.delete(VAULT, key);
             }
-            here.memory.delete(VAULT, key);
         }
         here
     }

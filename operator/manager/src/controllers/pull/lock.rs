@@ -12,8 +12,9 @@ use tripod_crds::recovery_point::CopyState;
 use tripod_domain::manifest::PointManifest;
 use tripod_domain::pull::{PointKey, lock_until};
 use tripod_replication::retain::Keeper;
-use tripod_replication::{StoreError, replica};
+use tripod_replication::{Progress, StoreError, addressed, replica};
 
+use super::copy::place;
 use super::verify::Damage;
 use super::words::{announce, manifest_of, note, now, record_of, tell};
 use crate::context::{Ctx, Error};
@@ -117,7 +118,12 @@ pub(super) async fn recall_damage(
     let repository = layout::repository(system);
     let files = damage.files.iter().map(|file| format!("{repository}/{file}"));
     let inventories = damage.inventories.iter().map(|bucket| layout::inventory(system, point, bucket));
-    let damaged: BTreeSet<String> = files.chain(inventories).collect();
+    let mut damaged: BTreeSet<String> = files.chain(inventories).collect();
+    if damage.unreadable.is_some() {
+        // Nobody can say which files are needed: each is looked at.
+        let all = addressed::verify(&place(vault), "", None, &Progress::default()).await?;
+        damaged.extend(all.damaged.iter().map(|file| format!("{repository}/{file}")));
+    }
     let is_wanted = |key: &str, deleted| damaged.contains(key) || (deleted && damage.unreadable.is_some());
     let mut recalled = 0;
     for folder in [format!("{repository}/"), layout::copy(system, point)] {
