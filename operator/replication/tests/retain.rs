@@ -116,7 +116,7 @@ async fn what_was_deleted_or_covered_comes_back_from_under_its_lock() {
     assert_eq!(world.content("changed").unwrap(), b"C");
     // Proved, and found to be what covered it: what its name says is put on top.
     assert_eq!(world.content(&covered).unwrap(), b"evil");
-    assert_eq!(world.recall(&[&covered]).await, [covered.clone()]);
+    assert_eq!(world.recall(&[&covered]).await, std::slice::from_ref(&covered));
     assert_eq!(world.content(&covered).unwrap(), b"good");
     assert!(world.recall(&[]).await.is_empty());
 }
@@ -129,7 +129,7 @@ async fn what_is_locked_and_wrong_itself_is_passed_over() {
         world.memory.put(BUCKET, &key, content.to_vec());
         world.lock(&key, 2).await.unwrap();
     }
-    assert_eq!(world.recall(&[&key]).await, [key.clone()]);
+    assert_eq!(world.recall(&[&key]).await, std::slice::from_ref(&key));
     assert_eq!(world.content(&key).unwrap(), b"good");
 }
 

@@ -4,7 +4,7 @@
 //!
 //! `TRIPOD_FAULTS=all` has more kinds of faults; `-- --nocapture` prints the table.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use tripod_replication::{Progress, Store};
 
 use super::copy::copy_repository;
 use super::lock;
+use super::mend::mend_index;
 use super::verify::{Damage, verify_repository};
 use super::words::manifest_of;
 use crate::context::Error;
@@ -110,7 +111,7 @@ impl Here {
         Self { memory, vault }
     }
 
-    /// Whoever has the store's credentials covers packs, and deletes everything else.
+    /// Whoever has the store's credentials covers packs and indexes, and deletes everything else.
     async fn attacked(objects: &Objects) -> Self {
         let object_lock = Some(ObjectLock { default: None });
         let bucket = BucketOptions { object_lock, ..BucketOptions::versioned() };
@@ -119,7 +120,7 @@ impl Here {
         let until = Timestamp::now() + SignedDuration::from_hours(24);
         lock::keeper(&here.vault).lock(locked, until).await.unwrap();
         for key in objects.keys() {
-            if key.contains("/data/") {
+            if key.contains("/data/") || key.contains("/index/") {
                 here.memory.put(VAULT, key, b"pay".to_vec());
             } else {
                 here.memory.delete(VAULT, key);
@@ -194,13 +195,13 @@ impl Here {
         let key = key(point);
         lock::recall_documents(&self.vault, &key).await?;
         let manifest = manifest_of(&self.vault, &key).await?;
-        for _ in 0..3 {
+        for _ in 0..5 {
             let damage = self.damage(&manifest).await?;
             if damage.is_none() {
                 return Ok(());
             }
             if lock::recall_damage(&self.vault, &manifest, &damage).await? == 0 {
-                self.vault.reindex(damage.unreadable.is_some(), BTreeSet::new()).await?;
+                mend_index(&self.vault, &damage).await?;
             }
         }
         let damage = self.damage(&manifest).await?;

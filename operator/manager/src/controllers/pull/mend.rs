@@ -22,8 +22,8 @@ use crate::context::{Ctx, Error};
 use crate::stores::replica_at;
 use crate::vault::{SystemVault, layout};
 
-/// So often it is looked for what a lock protects: what comes back may itself be what covered something.
-const RECALLS: usize = 3;
+/// So often a centre helps itself: what comes back may itself be what covered something, and show what else is damaged.
+const ROUNDS: usize = 5;
 /// Where that was had from, for people.
 const OWN_VERSIONS: &str = "its own locked versions";
 
@@ -57,15 +57,8 @@ pub(super) async fn mend(
         },
     };
     let mut damage = here.verify(&manifest).await?;
-    if here.recall(&manifest, &mut damage).await? && helped.last().is_none_or(|from| from != OWN_VERSIONS) {
-        helped.push(OWN_VERSIONS.to_owned());
-    }
-    if !damage.is_none() && here.mend_index(&damage).await? {
-        damage = here.verify(&manifest).await?;
-        if damage.is_none() {
-            helped.push("its own packs".to_owned());
-        }
-    }
+    helped.extend(here.help_itself(&manifest, &mut damage).await?);
+    helped.dedup();
     for peer in &peers {
         if damage.is_none() {
             break;
@@ -124,22 +117,37 @@ impl Here<'_> {
         Ok(verify(self.ctx, self.centre, self.vault, manifest).await?.damage)
     }
 
-    /// What was deleted or covered here in spite of a lock comes back, before anybody else is asked; whether there was any.
-    /// Of what comes back some may have been covered before it was deleted: the next proof tells.
-    async fn recall(&self, manifest: &PointManifest, damage: &mut Damage) -> Result<bool, Error> {
-        let mut helped = false;
-        if self.centre.locks_for_days().is_none() {
-            return Ok(helped);
-        }
-        for _ in 0..RECALLS {
-            if damage.is_none() || lock::recall_damage(self.vault, manifest, damage).await? == 0 {
+    /// Before anybody else is asked: what was deleted or covered here in spite of a lock comes back, and the index is made
+    /// anew, as often as that shows more. Returns what helped, for people.
+    async fn help_itself(&self, manifest: &PointManifest, damage: &mut Damage) -> Result<Vec<String>, Error> {
+        let mut helped = BTreeSet::new();
+        for _ in 0..ROUNDS {
+            let before = damage.clone();
+            if self.recall(manifest, damage).await? {
+                helped.insert(OWN_VERSIONS.to_owned());
+                *damage = self.verify(manifest).await?;
+            }
+            if !damage.is_none() && mend_index(self.vault, damage).await? {
+                *damage = self.verify(manifest).await?;
+                if damage.is_none() {
+                    helped.insert("its own packs".to_owned());
+                }
+            }
+            if damage.is_none() || *damage == before {
                 break;
             }
-            helped = true;
-            self.ctx.metrics.recalled(&self.centre.name_any(), now().as_second());
-            *damage = self.verify(manifest).await?;
         }
-        Ok(helped)
+        Ok(helped.into_iter().collect())
+    }
+
+    /// Whether anything came back. It may have been covered before it was deleted: the next proof tells.
+    async fn recall(&self, manifest: &PointManifest, damage: &Damage) -> Result<bool, Error> {
+        let locks = self.centre.locks_for_days().is_some() && !damage.is_none();
+        if !locks || lock::recall_damage(self.vault, manifest, damage).await? == 0 {
+            return Ok(false);
+        }
+        self.ctx.metrics.recalled(&self.centre.name_any(), now().as_second());
+        Ok(true)
     }
 
     /// One with the digest that this centre has on record.
@@ -168,27 +176,6 @@ impl Here<'_> {
             }
         }
         Ok(None)
-    }
-
-    /// An index is made anew from the packs that are here; whether there was anything to do.
-    async fn mend_index(&self, damage: &Damage) -> Result<bool, Error> {
-        let broken: Vec<&String> = damage.files.iter().filter(|file| file.starts_with("index/")).collect();
-        if broken.is_empty() && damage.unreadable.is_none() {
-            return Ok(false);
-        }
-        let _alone = self.vault.sweeping().await;
-        for file in &broken {
-            let key = format!("{}/{file}", layout::repository(&self.vault.system));
-            self.vault.store.delete(&self.vault.bucket, &key).await?;
-        }
-        match self.vault.reindex(damage.unreadable.is_some(), BTreeSet::new()).await {
-            Err(error) if error.is_transient() => Err(error.into()),
-            Err(error) => {
-                tracing::warn!(%error, system = self.vault.system, "the index can't be made anew");
-                Ok(true)
-            }
-            Ok(()) => Ok(true),
-        }
     }
 
     async fn fetch_from(
@@ -293,6 +280,27 @@ impl Here<'_> {
             Some((_, error)) => Err(error.into()),
             None => Ok(()),
         }
+    }
+}
+
+/// An index is made anew from the packs that are here; whether there was anything to do.
+pub(super) async fn mend_index(vault: &SystemVault, damage: &Damage) -> Result<bool, Error> {
+    let broken: Vec<&String> = damage.files.iter().filter(|file| file.starts_with("index/")).collect();
+    if broken.is_empty() && damage.unreadable.is_none() {
+        return Ok(false);
+    }
+    let _alone = vault.sweeping().await;
+    for file in &broken {
+        let key = format!("{}/{file}", layout::repository(&vault.system));
+        vault.store.delete(&vault.bucket, &key).await?;
+    }
+    match vault.reindex(damage.unreadable.is_some(), BTreeSet::new()).await {
+        Err(error) if error.is_transient() => Err(error.into()),
+        Err(error) => {
+            tracing::warn!(%error, system = vault.system, "the index can't be made anew");
+            Ok(true)
+        }
+        Ok(()) => Ok(true),
     }
 }
 
