@@ -55,17 +55,15 @@ fn attack(system: &System<'_>) -> Result<()> {
     let namespace = system.namespace();
     let below = [format!("systems/{namespace}/"), format!("copies/{namespace}/")];
     store.block_on(async |s3| {
-        for key in keys(&s3, VAULT, &below[0]).await? {
-            if key.contains("/restic/data/") || key.ends_with("/manifest.json") {
-                s3.put_object().bucket(VAULT).key(key).body(b"pay".to_vec().into()).send().await?;
-            }
-        }
         let mut refused = 0;
         for prefix in &below {
             refused += destroy(&s3, VAULT, prefix).await?;
-            // Packs stay covered.
-            for key in keys(&s3, VAULT, prefix).await?.iter().filter(|key| !key.contains("/restic/data/")) {
-                s3.delete_object().bucket(VAULT).key(key).send().await?;
+            for key in keys(&s3, VAULT, prefix).await? {
+                if key.contains("/restic/data/") {
+                    s3.put_object().bucket(VAULT).key(key).body(b"pay".to_vec().into()).send().await?;
+                } else {
+                    s3.delete_object().bucket(VAULT).key(key).send().await?;
+                }
             }
         }
         // Config, key, two snapshots, packs of each, manifest, parts, inventory.

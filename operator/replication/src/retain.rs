@@ -41,7 +41,8 @@ impl<'a> Keeper<'a> {
         let retention = &retention;
         let locks = versions.into_iter().map(|(key, version)| async move {
             let version = version.as_deref();
-            if self.locked_until(&key, version).await?.is_some_and(|held| held >= until) {
+            // Some stores don't tell of an older version: then it is locked anew, until the same moment.
+            if until_of(self.told(&key, version).await?).is_some_and(|held| held >= until) {
                 return Ok(0);
             }
             persist(|| self.store.wire().put_retention((self.bucket, &key), version, retention)).await?;
@@ -138,23 +139,25 @@ impl<'a> Keeper<'a> {
     async fn protected(self, history: &[Version], now: Timestamp) -> Result<Vec<usize>, StoreError> {
         let mut protected = Vec::new();
         for (at, version) in history.iter().enumerate().skip(1).filter(|(_, v)| !v.is_marker) {
-            let until = self.locked_until(&version.entry.key, version.entry.version.as_deref()).await;
-            match until {
-                Ok(until) if until.is_some_and(|until| until > now) => protected.push(at),
-                Ok(_) | Err(StoreError::NotFound { .. }) => {}
-                Err(error) => return Err(error),
+            let (key, id) = (version.entry.key.as_str(), version.entry.version.as_deref());
+            let retention = match self.told(key, id).await {
+                Ok(None) => persist(|| self.store.wire().retention((self.bucket, key), id)).await?,
+                Err(StoreError::NotFound { .. }) => None,
+                told => told?,
+            };
+            if until_of(retention).is_some_and(|until| until > now) {
+                protected.push(at);
             }
         }
         Ok(protected)
     }
 
-    async fn locked_until(self, key: &str, version: Option<&str>) -> Result<Option<Timestamp>, StoreError> {
+    /// What a HEAD tells of the lock of a version.
+    async fn told(self, key: &str, version: Option<&str>) -> Result<Option<Retention>, StoreError> {
         let part = Part { version, ..Part::default() };
         let found = persist(|| self.store.wire().head(self.bucket, key, part)).await?;
         let missing = || StoreError::NotFound { bucket: self.bucket.to_owned(), key: key.to_owned() };
-        let (_, about) = found.ok_or_else(missing)?;
-        let retention = about.lock.retention.filter(|retention| retention.mode == COMPLIANCE);
-        Ok(retention.and_then(|retention| retention.until.parse().ok()))
+        Ok(found.ok_or_else(missing)?.1.lock.retention)
     }
 
     async fn delete(self, version: &Version) -> Result<(), StoreError> {
@@ -165,6 +168,10 @@ impl<'a> Keeper<'a> {
     fn histories(self, prefix: &'a str) -> Histories<'a> {
         Histories { keeper: self, prefix, page: VecDeque::new(), after: None, more: true }
     }
+}
+
+fn until_of(retention: Option<Retention>) -> Option<Timestamp> {
+    retention.filter(|retention| retention.mode == COMPLIANCE)?.until.parse().ok()
 }
 
 /// The versions of one key after the other, the newest first.

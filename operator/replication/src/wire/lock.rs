@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::Wire;
-use super::call::{Call, header};
+use super::call::{Call, between, header, unescaped};
 use crate::StoreError;
 
 const MODE: &str = "x-amz-object-lock-mode";
@@ -22,6 +22,14 @@ pub struct Retention {
     pub mode: String,
     /// As RFC 3339.
     pub until: String,
+}
+
+impl Retention {
+    fn read(xml: &str) -> Option<Self> {
+        let of = |open, close| between(xml, open, close).map(unescaped).filter(|text| !text.is_empty());
+        let (mode, until) = (of("<Mode>", "</Mode>")?, of("<RetainUntilDate>", "</RetainUntilDate>")?);
+        Some(Self { mode, until })
+    }
 }
 
 /// What protects one version.
@@ -89,6 +97,28 @@ impl Wire {
         self.put_lock((bucket, key), version, "retention", body).await
     }
 
+    /// Until when a version, or the current one, is locked: asked for by itself, since some stores tell with a HEAD only of the
+    /// current version. `None` where it never was.
+    ///
+    /// # Errors
+    /// What a call can fail with.
+    pub async fn retention(
+        &self,
+        (bucket, key): (&str, &str),
+        version: Option<&str>,
+    ) -> Result<Option<Retention>, StoreError> {
+        let query: Vec<_> =
+            std::iter::once(("retention", "")).chain(version.map(|id| ("versionId", id))).collect();
+        match self.ask(Call { query: &query, ..Call::new(Method::GET, bucket, key) }).await {
+            Ok((_, body)) => Ok(Retention::read(&String::from_utf8_lossy(&body))),
+            // Each store has its own word for a version without a lock.
+            Err(StoreError::NotFound { .. } | StoreError::Unsupported { .. } | StoreError::Other { .. }) => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Holds a version, or the current one. Again is no error.
     ///
     /// # Errors
@@ -134,6 +164,10 @@ mod tests {
             headers.insert(name, HeaderValue::from_static(value));
         }
         assert_eq!(Lock::of(&headers).headers(), said);
+        let xml = "<Retention xmlns=\"x\"><Mode>COMPLIANCE</Mode><RetainUntilDate>2031-02-03T00:00:00Z</RetainUntilDate></Retention>";
+        let read = Retention { mode: "COMPLIANCE".into(), until: "2031-02-03T00:00:00Z".into() };
+        assert_eq!(Retention::read(xml), Some(read));
+        assert_eq!(Retention::read("<Retention><Mode></Mode></Retention>"), None);
         // A mode without an end is none.
         headers.remove(UNTIL);
         assert_eq!(Lock::of(&headers), Lock { retention: None, hold: true });
