@@ -1,6 +1,6 @@
 //! What the stories share: the lab with Tripod in it, plain `restic` on a vault, and a look at a store's disk.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -117,6 +117,23 @@ pub fn on_disk(system: &System<'_>, centre: &str, bucket: &str) -> PathBuf {
     system.at.lab.data().join(centre).join("s3").join(bucket)
 }
 
+/// What a centre's vault has under a prefix, with sizes: as its store tells, since what was deleted there stays on its disk as
+/// an older version.
+pub fn in_vault(system: &System<'_>, centre: &str, prefix: &str) -> Result<BTreeMap<String, u64>> {
+    system.store(centre)?.block_on(async |s3| {
+        let list = s3.list_objects_v2().bucket("tripod-vault").prefix(prefix);
+        let mut pages = list.into_paginator().send();
+        let mut found = BTreeMap::new();
+        while let Some(page) = pages.next().await {
+            let page = page?;
+            let size = |bytes: Option<i64>| bytes.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
+            let objects = page.contents().iter();
+            found.extend(objects.filter_map(|object| Some((object.key()?.to_owned(), size(object.size())))));
+        }
+        Ok(found)
+    })
+}
+
 /// The packs of the system's repository at a centre, as files of its store.
 pub fn packs(system: &System<'_>, centre: &str) -> Vec<PathBuf> {
     let bucket = on_disk(system, centre, "tripod-vault");
@@ -156,12 +173,11 @@ pub fn await_points(system: &System<'_>, centre: &str, expected: &BTreeSet<Strin
         let seen: BTreeSet<String> =
             items.filter_map(|p| p["metadata"]["name"].as_str().map(str::to_owned)).collect();
         ensure!(seen == *expected, "in the cluster {seen:?}, not {expected:?}");
-        let vault = on_disk(system, centre, "tripod-vault").join("systems").join(&namespace).join("points");
-        let there: BTreeSet<String> = std::fs::read_dir(&vault)
-            .with_context(|| vault.display().to_string())?
-            .flatten()
-            .filter(|folder| folder.path().join("manifest.json").exists())
-            .map(|folder| folder.file_name().to_string_lossy().into_owned())
+        let points = format!("systems/{namespace}/points/");
+        let vault = in_vault(system, centre, &points)?;
+        let there: BTreeSet<String> = vault
+            .keys()
+            .filter_map(|key| key.strip_prefix(&points)?.strip_suffix("/manifest.json").map(str::to_owned))
             .collect();
         ensure!(there == *expected, "in the vault {there:?}, not {expected:?}");
         Ok(())

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use serde_json::json;
 
-use crate::fixture::{CENTRES, PATIENCE, fill_volume, on_disk, packs, protect, restic, system};
+use crate::fixture::{CENTRES, PATIENCE, fill_volume, in_vault, protect, restic, system};
 use crate::tenancy::refused;
 
 #[test]
@@ -15,7 +15,9 @@ fn deleting_objects_deletes_no_data() -> Result<()> {
     system.await_verified(&point, &CENTRES, PATIENCE)?;
     let (kubectl, namespace) = (system.production()?, system.namespace());
     let volume = kubectl.get(&["-n", &namespace, "pvc/bulk"])?["spec"]["volumeName"].clone();
-    let before: Vec<usize> = CENTRES.iter().map(|centre| packs(&system, centre).len()).collect();
+    let packs = format!("systems/{namespace}/restic/data/");
+    let packs_at = |centre: &str| anyhow::Ok(in_vault(&system, centre, &packs)?.len());
+    let before = CENTRES.iter().map(|centre| packs_at(centre)).collect::<Result<Vec<usize>>>()?;
 
     kubectl.run(&["-n", &namespace, "delete", "backuppolicy/registration", "--timeout=60s"])?;
     for centre in CENTRES {
@@ -28,13 +30,9 @@ fn deleting_objects_deletes_no_data() -> Result<()> {
     }
     // Made known again by the next look at the vaults, if at all; never taken from them.
     for (centre, packs_before) in CENTRES.iter().zip(before) {
-        ensure!(packs(&system, centre).len() == packs_before, "packs are gone at {centre}");
-        let manifest = on_disk(&system, centre, "tripod-vault")
-            .join("systems")
-            .join(&namespace)
-            .join("points")
-            .join(&point);
-        ensure!(manifest.join("manifest.json").exists(), "the point is gone at {centre}");
+        ensure!(packs_before > 0 && packs_at(centre)? == packs_before, "packs are gone at {centre}");
+        let manifest = format!("systems/{namespace}/points/{point}/manifest.json");
+        ensure!(!in_vault(&system, centre, &manifest)?.is_empty(), "the point is gone at {centre}");
         restic(&system, centre, &["check", "--read-data"])?;
         ensure!(
             system.at.kubectl(centre)?.exists(&[&format!("namespace/{namespace}")])?,

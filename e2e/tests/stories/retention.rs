@@ -2,7 +2,6 @@
 //! is held stays until it is taken off, and what remains can be restored.
 
 use std::collections::BTreeSet;
-use std::fs;
 
 use anyhow::{Result, ensure};
 use serde_json::json;
@@ -11,7 +10,7 @@ use tripod_e2e::lab::command::wait_for;
 use tripod_e2e::system::System;
 
 use crate::fixture::{
-    CENTRES, PATIENCE, await_points, fill_volume, nothing_left, packs, protect, restic, system,
+    CENTRES, PATIENCE, await_points, fill_volume, in_vault, nothing_left, protect, restic, system,
 };
 
 /// Those whose clusters have the rules.
@@ -44,8 +43,9 @@ fn what_no_rule_keeps_goes_with_its_data_and_nothing_else() -> Result<()> {
     // Its cluster has no policy of that name, and its Centre no rules: what production says moves nothing there.
     await_points(&system, "remote", &names(&points))?;
     for (centre, (bytes, objects)) in WITH_RULES.iter().zip(before) {
+        let bytes = bytes?;
         wait_for("the data of the removed point to go", PATIENCE, || {
-            let (now, left) = (size(&system, centre), versions(&system, centre)?);
+            let (now, left) = (size(&system, centre)?, versions(&system, centre)?);
             // Of four points, one: 3 MB that no other has, and one version of an object.
             ensure!(now + 2_500_000 < bytes, "{centre}: {bytes} bytes became {now}");
             let objects = objects.as_ref().map_err(|e| anyhow::anyhow!("{e:#}"))?;
@@ -114,8 +114,9 @@ fn await_held(system: &System<'_>, centre: &str, point: &str) -> Result<()> {
 }
 
 /// Bytes of all packs.
-fn size(system: &System<'_>, centre: &str) -> u64 {
-    packs(system, centre).iter().filter_map(|pack| fs::metadata(pack).ok()).map(|m| m.len()).sum()
+fn size(system: &System<'_>, centre: &str) -> Result<u64> {
+    let packs = format!("systems/{}/restic/data/", system.namespace());
+    Ok(in_vault(system, centre, &packs)?.values().sum())
 }
 
 /// Versions that the replica bucket keeps of the system's objects.
