@@ -41,12 +41,14 @@ pub(super) async fn lock(
     let until = lock_until(days, now());
     let (system, point) = (&manifest.system, &manifest.point);
     let repository = layout::repository(system);
-    let mut keys = vec![format!("{repository}/config")];
-    keys.extend(files.iter().map(|file| format!("{repository}/{file}")));
+    let mut keys: Vec<String> = files.iter().map(|file| format!("{repository}/{file}")).collect();
     let inventories = manifest.buckets.keys().map(|bucket| layout::inventory(system, point, bucket));
     keys.extend(inventories);
-    for folder in [format!("{repository}/keys/"), layout::point(system, point)] {
-        let listed = vault.store.list(&vault.bucket, &folder).await?;
+    // Listed: a point of buckets alone needs no repository.
+    for prefix in
+        [format!("{repository}/config"), format!("{repository}/keys/"), layout::point(system, point)]
+    {
+        let listed = vault.store.list(&vault.bucket, &prefix).await?;
         keys.extend(listed.into_iter().map(|listed| listed.key));
     }
     let mut made = keeper(vault).lock(keys.into_iter().map(|key| (key, None)), until).await?;
