@@ -22,7 +22,8 @@ pub(super) fn build_go(
     let mut go = Command::new("go");
     // Static, so that they run in an image from scratch, and the same wherever they are built.
     go.current_dir(sources()).env("CGO_ENABLED", "0").env("GOFLAGS", "-buildvcs=false -trimpath");
-    go.args(["build", "-ldflags", &versioned(), "-o"]).arg(&unfinished);
+    // Nobody debugs them, and to describe them for that is a tenth of the work.
+    go.args(["build", "-gcflags=all=-dwarf=false", "-ldflags", &versioned(), "-o"]).arg(&unfinished);
     output(go.args(recipes.iter().map(|recipe| recipe.package)))?;
     for recipe in recipes {
         let program = place(recipe);
