@@ -11,6 +11,7 @@ pub mod cloud;
 pub mod department;
 pub mod disaster_recovery_drill;
 pub mod hook;
+pub mod inspection;
 pub mod quantities;
 pub mod recovery_point;
 pub mod request_class;
@@ -31,6 +32,7 @@ pub use department::{Department, DepartmentSpec, DepartmentStatus};
 pub use disaster_recovery_drill::{
     DisasterRecoveryDrill, DisasterRecoveryDrillSpec, DisasterRecoveryDrillStatus,
 };
+pub use inspection::{Inspection, InspectionSpec, InspectionStatus};
 pub use recovery_point::{RecoveryPoint, RecoveryPointSpec, RecoveryPointStatus};
 pub use request_class::{RequestClass, RequestClassSpec};
 pub use resource_request::{ResourceRequest, ResourceRequestSpec, ResourceRequestStatus};
@@ -64,6 +66,7 @@ pub fn all() -> Vec<CustomResourceDefinition> {
         RecoveryPoint::crd(),
         BucketReplication::crd(),
         Restore::crd(),
+        Inspection::crd(),
         DisasterRecoveryDrill::crd(),
     ]
 }

@@ -3,6 +3,7 @@
 
 mod attacks;
 mod bad_input;
+mod browse;
 mod bucket_replication;
 mod budget;
 mod budget_campaign;

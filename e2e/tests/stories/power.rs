@@ -148,6 +148,11 @@ fn members_have_their_department_and_no_other() -> Result<()> {
         (&admin, vec!["create", "restores.tripod.cloud", "-n", &next], false),
         (&viewer, vec!["create", "restores.tripod.cloud", "-n", &home], false),
         (&viewer, vec!["get", "restores.tripod.cloud", "-n", &home], true),
+        (&admin, vec!["create", "inspections.tripod.cloud", "-n", &home], true),
+        (&admin, vec!["create", "inspections.tripod.cloud", "-n", &next], false),
+        (&admin, vec!["patch", "inspections.tripod.cloud", "--subresource=status", "-n", &home], false),
+        (&viewer, vec!["create", "inspections.tripod.cloud", "-n", &home], false),
+        (&viewer, vec!["get", "inspections.tripod.cloud", "-n", &home], false),
         (
             &admin,
             vec!["patch", "bucketreplications.tripod.cloud", "--subresource=status", "-n", &home],

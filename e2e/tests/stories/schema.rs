@@ -360,6 +360,25 @@ fn a_restore_that_is_wrong_in_itself_is_refused() -> Result<()> {
 }
 
 #[test]
+fn an_inspection_that_is_wrong_in_itself_is_refused() -> Result<()> {
+    system("health")?;
+    let inspection = |change: fn(&mut Value)| {
+        let mut spec = json!({"recoveryPoint": "p"});
+        change(&mut spec);
+        object("Inspection", "x", &spec)
+    };
+    let cases = [
+        (inspection(|s| s["recoveryPoint"] = json!("")), "spec.recoveryPoint"),
+        (inspection(|s| s["since"] = json!("p")), "another point than recoveryPoint"),
+        (inspection(|s| s["system"] = json!("a/b")), "spec.system"),
+        (inspection(|s| s["limit"] = json!(0)), "spec.limit"),
+        (inspection(|s| s["limit"] = json!(1001)), "spec.limit"),
+        (inspection(|s| s["path"] = json!("")), "spec.path"),
+    ];
+    refused(&installation()?.kubectl("production")?, &cases)
+}
+
+#[test]
 fn what_was_decided_is_never_changed() -> Result<()> {
     let system = system("health")?;
     let kubectl = system.production()?;

@@ -21,6 +21,8 @@ pub use tables::{REQUEST_COLUMNS, age, department, request_row};
 pub mod backup;
 #[path = "explain_clouds.rs"]
 mod clouds;
+#[path = "explain_inspection.rs"]
+pub mod inspection;
 #[path = "explain_next.rs"]
 mod next;
 #[path = "explain_points.rs"]

@@ -19,6 +19,7 @@ pub mod duration;
 pub mod explain;
 pub mod forecast;
 pub mod hooks;
+pub mod inspection;
 pub mod isolation;
 pub mod ledger;
 pub mod link;

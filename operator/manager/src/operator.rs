@@ -296,7 +296,7 @@ async fn run_controllers(ctx: Arc<Ctx>, feeds: Feeds) {
         Box::pin(windows::watch(ctx.clone(), feeds.windows)),
         Box::pin(sampler),
     ]);
-    let all: [BoxFuture<'static, ()>; 10] = [
+    let all: [BoxFuture<'static, ()>; 11] = [
         Box::pin(tenancy),
         Box::pin(controllers::cloud::run(ctx.clone(), clouds, ctx.clouds.clone())),
         Box::pin(controllers::supervision_policy::run(ctx.clone(), policies, ctx.supervision.clone())),
@@ -306,6 +306,7 @@ async fn run_controllers(ctx: Arc<Ctx>, feeds: Feeds) {
         Box::pin(controllers::pull::run(ctx.clone())),
         Box::pin(controllers::bucket_replication::run(ctx.clone())),
         Box::pin(controllers::restore::run(ctx.clone())),
+        Box::pin(controllers::inspection::run(ctx.clone())),
         Box::pin(controllers::disaster_recovery_drill::run(ctx)),
     ];
     tokio::select! {

@@ -11,9 +11,19 @@ const SHOWN: usize = 60;
 /// but in the contents of ConfigMaps and Secrets. Values of Secrets are never shown.
 #[must_use]
 pub fn differences(live: &Value, wanted: &Value) -> Vec<String> {
-    let secret = wanted["kind"] == "Secret";
+    lines(live, wanted, false)
+}
+
+/// As [`differences`], between two states of the same object: what is only in the earlier one was removed.
+#[must_use]
+pub fn changes(earlier: &Value, later: &Value) -> Vec<String> {
+    lines(earlier, later, true)
+}
+
+fn lines(live: &Value, wanted: &Value, whole: bool) -> Vec<String> {
     let mut lines = Vec::new();
-    compare("", live, wanted, secret, &mut lines);
+    let how = How { secret: wanted["kind"] == "Secret" || live["kind"] == "Secret", whole };
+    compare("", live, wanted, how, &mut lines);
     let hidden = lines.len().saturating_sub(LINES);
     lines.truncate(LINES);
     if hidden > 0 {
@@ -22,7 +32,15 @@ pub fn differences(live: &Value, wanted: &Value) -> Vec<String> {
     lines
 }
 
-fn compare(path: &str, live: &Value, wanted: &Value, secret: bool, lines: &mut Vec<String>) {
+#[derive(Clone, Copy)]
+struct How {
+    /// Values are not shown.
+    secret: bool,
+    /// What is missing on one side is a difference everywhere.
+    whole: bool,
+}
+
+fn compare(path: &str, live: &Value, wanted: &Value, how: How, lines: &mut Vec<String>) {
     let under = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
     match (live, wanted) {
         (Value::Object(live), Value::Object(wanted)) => {
@@ -30,9 +48,9 @@ fn compare(path: &str, live: &Value, wanted: &Value, secret: bool, lines: &mut V
                 if path.starts_with("metadata") && key.starts_with("tripod.cloud/restore") {
                     continue;
                 }
-                compare(&under(key), live.get(key).unwrap_or(&Value::Null), value, secret, lines);
+                compare(&under(key), live.get(key).unwrap_or(&Value::Null), value, how, lines);
             }
-            if matches!(path, "data" | "binaryData") {
+            if how.whole || matches!(path, "data" | "binaryData") {
                 for key in live.keys().filter(|key| !wanted.contains_key(*key)) {
                     lines.push(format!("{}: removed", under(key)));
                 }
@@ -41,7 +59,7 @@ fn compare(path: &str, live: &Value, wanted: &Value, secret: bool, lines: &mut V
         (Value::Array(live), Value::Array(wanted)) => {
             for (at, value) in wanted.iter().enumerate() {
                 let path = format!("{path}[{at}]");
-                compare(&path, live.get(at).unwrap_or(&Value::Null), value, secret, lines);
+                compare(&path, live.get(at).unwrap_or(&Value::Null), value, how, lines);
             }
             if live.len() > wanted.len() {
                 lines.push(format!("{path}: {} instead of {}", wanted.len(), live.len()));
@@ -51,7 +69,7 @@ fn compare(path: &str, live: &Value, wanted: &Value, secret: bool, lines: &mut V
         (Value::Null, Value::Object(fields)) if fields.is_empty() => {}
         (Value::Null, Value::Array(items)) if items.is_empty() => {}
         (live, wanted) => {
-            let hidden = secret && (path.starts_with("data") || path.starts_with("stringData"));
+            let hidden = how.secret && (path.starts_with("data") || path.starts_with("stringData"));
             lines.push(if hidden {
                 format!("{path}: changed (not shown)")
             } else {
@@ -101,6 +119,17 @@ mod tests {
         );
         let whole = differences(&json!({"kind": "Secret"}), &wanted).join("\n");
         assert!(!whole.contains("bmV3"), "{whole}");
+    }
+
+    #[test]
+    fn between_two_states_what_is_gone_is_a_change_too() {
+        let earlier =
+            json!({"kind": "Secret", "data": {"password": "b2xk"}, "metadata": {"labels": {"a": "b"}}});
+        let later = json!({"kind": "Secret", "data": {"password": "bmV3"}, "metadata": {}});
+        let words = ["data.password: changed (not shown)", "metadata.labels: removed"];
+        assert_eq!(changes(&earlier, &later), words);
+        assert_eq!(differences(&earlier, &later), words[..1]);
+        assert_eq!(changes(&earlier, &earlier), [""; 0]);
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub struct Arguments {
     connection: Connection,
 }
 
-fn patience(text: &str) -> Result<Duration, String> {
+pub(super) fn patience(text: &str) -> Result<Duration, String> {
     tripod_domain::duration::parse(text).map(jiff::SignedDuration::unsigned_abs)
 }
 

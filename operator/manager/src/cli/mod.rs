@@ -2,6 +2,7 @@
 
 mod approve;
 mod backup;
+mod browse;
 mod department;
 mod explain;
 mod plan;
@@ -74,6 +75,12 @@ pub enum People {
     /// List recovery points with where each is and since when that is proved.
     #[command(after_help = EXIT_CODES)]
     Points(points::Arguments),
+    /// List what a recovery point holds: Kubernetes objects, files, objects of buckets.
+    #[command(after_help = EXIT_CODES)]
+    Browse(browse::Browse),
+    /// Show what became otherwise from one recovery point to another.
+    #[command(after_help = EXIT_CODES)]
+    Diff(browse::Diff),
     /// Write a department's month on a page: what it had, what it used, and where its systems stand.
     #[command(after_help = EXIT_CODES)]
     Scorecard(scorecard::Arguments),
@@ -204,6 +211,8 @@ async fn people(command: People) -> anyhow::Result<()> {
         People::Restore(arguments) => restore::run(arguments).await,
         People::Backup(command) => backup::run(command).await,
         People::Points(arguments) => points::run(arguments).await,
+        People::Browse(arguments) => browse::browse(arguments).await,
+        People::Diff(arguments) => browse::diff(arguments).await,
         People::Scorecard(arguments) => scorecard::run(arguments).await,
     }
 }
@@ -279,6 +288,8 @@ mod tests {
             "kubectl-tripod backup now registration -n a --wait --timeout 10m",
             "kubectl-tripod points -A -o json",
             "kubectl-tripod points -n a --policy registration --lang zh",
+            "kubectl-tripod browse p volumes/data/etc -n a --centre remote --limit 0 -o json",
+            "kubectl-tripod diff p q objects -n a --system b --timeout 10m --lang zh",
             "kubectl-tripod scorecard health --month 2026-10 -o html --lang zh",
             "kubectl-tripod restore p -n a --existing update --dry-run --volumes none --map-registry a=b -l app=web",
             "kubectl-tripod explain registration -n dept-health --lang en --as zhang@health --as-group g",
@@ -301,6 +312,9 @@ mod tests {
             "kubectl-tripod backup now a --timeout 10m",
             "kubectl-tripod backup now a --wait --timeout soon",
             "kubectl-tripod points -A -n a",
+            "kubectl-tripod browse",
+            "kubectl-tripod diff p",
+            "kubectl-tripod diff p q --timeout soon",
             "kubectl-tripod explain a --lang fr",
             "kubectl-tripod explain a --as-group g",
         ] {

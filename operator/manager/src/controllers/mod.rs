@@ -6,6 +6,7 @@ pub mod centre;
 pub mod cloud;
 pub mod department;
 pub mod disaster_recovery_drill;
+pub mod inspection;
 pub mod mover_job;
 pub mod pull;
 pub mod recovery_point;

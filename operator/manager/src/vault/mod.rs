@@ -5,6 +5,7 @@
 //! credentials nor the repository's key leave the operator; `restic` can read every repository.
 
 mod backend;
+pub mod browse;
 pub mod digest;
 pub mod documents;
 pub mod escrow;

@@ -16,7 +16,7 @@ use super::wire::{Meta, Moment, Sender};
 type Open = Repository<IndexedFullStatus>;
 
 /// What an archiving run put under the one path of its snapshot.
-fn root_of(repository: &Open, snapshot: &str) -> Result<Node, VaultError> {
+pub(super) fn root_of(repository: &Open, snapshot: &str) -> Result<Node, VaultError> {
     let found = snapshots(repository, &[snapshot.to_owned()])?;
     let snapshot = found.first().ok_or_else(|| VaultError::NotFound(snapshot.to_owned()))?;
     let path = snapshot.paths.iter().next().ok_or_else(|| VaultError::NotFound("a path in it".to_owned()))?;

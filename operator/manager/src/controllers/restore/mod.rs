@@ -21,6 +21,8 @@ use tripod_crds::restore::RestorePhase;
 use tripod_domain::restore::{self, Observed, Outcome, Plan};
 use tripod_domain::restoring::existing::RESTORE_LABEL;
 
+pub use observe::foreign;
+
 use crate::context::{Ctx, Error};
 use objects::Counting;
 

@@ -106,14 +106,14 @@ async fn backup_of_velero(ctx: &Ctx, backup: &VeleroBackup, namespace: &str) -> 
 }
 
 /// Why a system is not this namespace's department's; its own always is.
-fn foreign(ctx: &Ctx, system: &str, namespace: &str) -> Option<String> {
+pub fn foreign(ctx: &Ctx, system: &str, namespace: &str) -> Option<String> {
     if system == namespace {
         return None;
     }
     let tenancy = ctx.tenancy.read();
     let (own, other) = (tenancy.department_of(namespace), tenancy.department_of(system));
     (own.is_none() || own != other).then(|| {
-        format!("{system} is no namespace of the same department as {namespace} in this cluster; restore in {system} itself")
+        format!("{system} is no namespace of the same department as {namespace} in this cluster; ask for it in {system} itself")
     })
 }
 
