@@ -23,6 +23,7 @@ fn what_a_point_holds_is_seen_and_what_changed() -> Result<()> {
     kubectl.apply(&settings("9-17"))?;
     protect(&system, &json!({"include": {"buckets": [system.bucket()]}}))?;
     let earlier = system.back_up()?;
+    system.await_verified(&earlier, &["production"], PATIENCE)?;
     kubectl.apply(&settings("8-16"))?;
     fill_volume(&system, 13, 3_000)?;
     system.fill_bucket(&[("scans/3".into(), vec![3; 300])])?;
