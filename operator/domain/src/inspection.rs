@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use tripod_crds::Inspection;
 use tripod_crds::inspection::{Change, Entry, InspectionSpec, InspectionStatus};
 
+use crate::bilingual::both;
 use crate::conditions::{self, Verdict};
 
 /// So long an answer is kept, and a question that finds none.
@@ -53,7 +54,8 @@ impl Place {
             ("buckets", bucket) => Ok(Self::Bucket(bucket.to_owned(), below.to_owned())),
             _ => {
                 let start: String = path.chars().take(80).collect();
-                Err(format!("spec.path: {start:?} begins with none of objects, volumes, buckets"))
+                let english = format!("spec.path: {start:?} begins with none of objects, volumes, buckets");
+                Err(both(english, "spec.path：须以 objects、volumes 或 buckets 开头"))
             }
         }
     }
@@ -132,9 +134,9 @@ impl Page {
     pub fn answer(mut self) -> Result<Answer, String> {
         if let Some(after) = self.after {
             let start: String = after.chars().take(80).collect();
-            return Err(format!(
-                "spec.after: there is no {start:?} here; it is status.next of the answer before"
-            ));
+            let english =
+                format!("spec.after: there is no {start:?} here; it is status.next of the answer before");
+            return Err(both(english, "spec.after：须为上一次答复的 status.next"));
         }
         if self.full {
             self.answer.next = self.answer.entries.last().map(|entry| entry.path.clone());

@@ -98,18 +98,16 @@ async fn ask(
         limit: PAGE,
     };
     let most = if place.limit == 0 { usize::MAX } else { place.limit as usize };
-    let (mut entries, mut last): (Vec<Entry>, InspectionStatus);
-    entries = Vec::new();
-    loop {
-        let left = most - entries.len();
-        spec.limit = u32::try_from(left).unwrap_or(PAGE).min(PAGE);
-        last = answer(&api, &spec, place.timeout).await?;
-        entries.append(&mut last.entries);
-        spec.after = last.next.take();
+    let mut entries: Vec<Entry> = Vec::new();
+    let last = loop {
+        spec.limit = u32::try_from(most - entries.len()).unwrap_or(PAGE).min(PAGE);
+        let mut page = answer(&api, &spec, place.timeout).await?;
+        entries.append(&mut page.entries);
+        spec.after = page.next.take();
         if spec.after.is_none() || entries.len() >= most {
-            break;
+            break page;
         }
-    }
+    };
     let found = last.found.unwrap_or_default();
     let hidden = found.saturating_sub(entries.len() as u64);
     if place.output == Some(Output::Json) {

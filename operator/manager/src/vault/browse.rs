@@ -32,6 +32,14 @@ pub struct Spot {
     pub documents: bool,
 }
 
+/// The snapshots of a part in two points.
+#[derive(Clone, Debug)]
+pub struct Compared {
+    pub earlier: Option<String>,
+    pub later: Option<String>,
+    pub spot: Spot,
+}
+
 impl Spot {
     fn path(&self) -> String {
         std::iter::once(&self.title).chain(&self.below).map(String::as_str).collect::<Vec<_>>().join("/")
@@ -58,27 +66,24 @@ impl SystemVault {
         .await
     }
 
-    /// Adds to the page what is otherwise in the later snapshot; a part that only one of the points has is whole in it.
-    /// `false`: neither has anything of that name.
+    /// Adds to the page what is otherwise in the later snapshots; a part that only one of the points has is whole in it.
+    /// `false`: none has anything of that name.
     ///
     /// # Errors
     /// When the repository can't be read.
-    pub async fn compare(
-        &self,
-        earlier: Option<String>,
-        later: Option<String>,
-        spot: Spot,
-        mut page: Page,
-    ) -> Result<(Page, bool), VaultError> {
+    pub async fn compare(&self, parts: Vec<Compared>, mut page: Page) -> Result<(Page, bool), VaultError> {
         self.blocking(move |vault, runtime| {
             let repository = vault.open(&runtime, None)?.to_indexed()?;
-            let root = |snapshot: Option<String>| match snapshot {
-                Some(snapshot) => descend(&repository, root_of(&repository, &snapshot)?, &spot.below),
-                None => Ok(None),
-            };
-            let pair = (root(earlier)?, root(later)?);
-            let found = pair.0.is_some() || pair.1.is_some();
-            differ(&repository, &pair, &spot, &mut page)?;
+            let mut found = false;
+            for Compared { earlier, later, spot } in parts {
+                let root = |snapshot: Option<String>| match snapshot {
+                    Some(snapshot) => descend(&repository, root_of(&repository, &snapshot)?, &spot.below),
+                    None => Ok(None),
+                };
+                let pair = (root(earlier)?, root(later)?);
+                found |= pair.0.is_some() || pair.1.is_some();
+                differ(&repository, &pair, &spot, &mut page)?;
+            }
             Ok((page, found))
         })
         .await
@@ -174,8 +179,11 @@ fn one(
     Ok(joined(nodes(trees.0)?, nodes(trees.1)?))
 }
 
-/// Both lists are sorted by name.
-fn joined(earlier: Vec<Node>, later: Vec<Node>) -> VecDeque<Pair> {
+/// By name. Sorted here: an archiver may sort names as they are written in a tree, which is another order where they are no text.
+fn joined(mut earlier: Vec<Node>, mut later: Vec<Node>) -> VecDeque<Pair> {
+    for nodes in [&mut earlier, &mut later] {
+        nodes.sort_by(|a, b| a.name().cmp(&b.name()));
+    }
     let (mut earlier, mut later) = (earlier.into_iter().peekable(), later.into_iter().peekable());
     let mut pairs = VecDeque::new();
     loop {

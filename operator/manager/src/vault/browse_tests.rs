@@ -58,6 +58,15 @@ fn page() -> Page {
     Page::new(&serde_json::from_value(json!({"recoveryPoint": "p"})).unwrap())
 }
 
+async fn compare(
+    vault: &SystemVault,
+    earlier: Option<String>,
+    later: Option<String>,
+    spot: Spot,
+) -> Result<(Page, bool), VaultError> {
+    vault.compare(vec![Compared { earlier, later, spot }], page()).await
+}
+
 fn told((page, found): (Page, bool)) -> Vec<String> {
     assert!(found);
     let line = |entry: Entry| {
@@ -98,7 +107,7 @@ async fn what_became_otherwise_is_told_with_how() {
     let earlier = objects(&vault, "a", 2, &["services/old.json"]).await;
     let later = objects(&vault, "b", 3, &["secrets/new.json"]).await;
     let both = (Some(earlier.clone()), Some(later.clone()));
-    let seen = vault.compare(both.0.clone(), both.1.clone(), spot("objects", &[]), page()).await.unwrap();
+    let seen = compare(&vault, both.0.clone(), both.1.clone(), spot("objects", &[])).await.unwrap();
     assert_eq!(
         told(seen),
         [
@@ -109,16 +118,16 @@ async fn what_became_otherwise_is_told_with_how() {
             "Removed objects/services/old.json File",
         ]
     );
-    let same = vault.compare(both.0.clone(), both.0, spot("objects", &[]), page()).await.unwrap();
+    let same = compare(&vault, both.0.clone(), both.0, spot("objects", &[])).await.unwrap();
     assert_eq!(told(same), [""; 0]);
     let below = spot("objects", &["services"]);
-    let part = vault.compare(Some(earlier), None, below.clone(), page()).await.unwrap();
+    let part = compare(&vault, Some(earlier), None, below.clone()).await.unwrap();
     assert_eq!(told(part).len(), 2);
-    assert!(!vault.compare(None, None, below, page()).await.unwrap().1);
+    assert!(!compare(&vault, None, None, below).await.unwrap().1);
 
     let was = volume(&vault, "a", &[(b"d/", ""), (b"d/x", "1"), (b"e", "same"), (b"f", "12")]).await;
     let is = volume(&vault, "b", &[(b"d", "a file"), (b"e", "same"), (b"f", "123")]).await;
-    let seen = vault.compare(Some(was), Some(is), spot("volumes/data", &[]), page()).await.unwrap();
+    let seen = compare(&vault, Some(was), Some(is), spot("volumes/data", &[])).await.unwrap();
     assert_eq!(
         told(seen),
         [

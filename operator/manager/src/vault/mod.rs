@@ -9,6 +9,7 @@ pub mod browse;
 pub mod digest;
 pub mod documents;
 pub mod escrow;
+mod inventory;
 mod json;
 pub mod key;
 pub mod layout;

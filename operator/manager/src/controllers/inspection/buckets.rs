@@ -5,11 +5,9 @@ use std::convert::Infallible;
 
 use tripod_crds::inspection::{Change, Entry, EntryType};
 use tripod_domain::inspection::Page;
-use tripod_domain::manifest::PointManifest;
-use tripod_replication::replica::{self, Version};
+use tripod_replication::replica::Version;
 
 use super::look::{Points, Stop};
-use crate::vault::{SystemVault, layout};
 
 pub(super) async fn list(
     points: &Points,
@@ -17,7 +15,7 @@ pub(super) async fn list(
     prefix: &str,
     mut page: Page,
 ) -> Result<(Page, bool), Stop> {
-    let Some(versions) = inventory(&points.vault, &points.later, bucket).await? else {
+    let Some(versions) = points.vault.inventory(&points.later, bucket).await? else {
         return Ok((page, false));
     };
     let empty = versions.is_empty();
@@ -52,12 +50,12 @@ pub(super) async fn compare(
     let mut pairs: BTreeMap<String, (Option<Version>, Option<Version>)> = BTreeMap::new();
     let mut found = false;
     if let Some(earlier) = &points.earlier
-        && let Some(versions) = inventory(&points.vault, earlier, bucket).await?
+        && let Some(versions) = points.vault.inventory(earlier, bucket).await?
     {
         found = true;
         pairs.extend(versions.into_iter().map(|version| (version.key.clone(), (Some(version), None))));
     }
-    if let Some(versions) = inventory(&points.vault, &points.later, bucket).await? {
+    if let Some(versions) = points.vault.inventory(&points.later, bucket).await? {
         found = true;
         for version in versions {
             let key = version.key.clone();
@@ -103,27 +101,6 @@ fn is_other(earlier: &Version, later: &Version) -> bool {
 fn object(bucket: &str, version: &Version) -> Entry {
     let entry = Entry::new(format!("buckets/{bucket}/{}", version.key), EntryType::Object);
     Entry { size: Some(version.size), ..entry }
-}
-
-/// As the manifest vouches for it; nothing where the point has no such bucket.
-async fn inventory(
-    vault: &SystemVault,
-    of: &PointManifest,
-    bucket: &str,
-) -> Result<Option<Vec<Version>>, Stop> {
-    let Some(part) = of.buckets.get(bucket) else { return Ok(None) };
-    let key = layout::inventory(&of.system, &of.point, bucket);
-    let text = vault.store.get(&vault.bucket, &key).await.map_err(|error| {
-        let words = error.to_string();
-        if error.is_transient() { Stop::ForNow(words) } else { Stop::Final("VaultUnreadable", words) }
-    })?;
-    let versions =
-        replica::decode(&text).map_err(|error| Stop::Final("VaultUnreadable", error.to_string()))?;
-    if replica::digest(&versions) != part.digest {
-        let words = format!("the inventory of {bucket} is not the one of the point");
-        return Err(Stop::Final("VaultUnreadable", words));
-    }
-    Ok(Some(versions))
 }
 
 #[cfg(test)]

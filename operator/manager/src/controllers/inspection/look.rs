@@ -13,7 +13,7 @@ use tripod_domain::manifest::{Part, PointManifest};
 use super::buckets;
 use crate::context::{Ctx, Error};
 use crate::controllers::restore::foreign;
-use crate::vault::browse::Spot;
+use crate::vault::browse::{Compared, Spot};
 use crate::vault::{SystemVault, VaultError, layout};
 
 /// The points of a question, and where they lie.
@@ -159,7 +159,7 @@ async fn compare(points: &Points, place: &Place, mut page: Page) -> Result<(Page
     if !whole {
         spots.push(place.clone());
     }
-    let mut found = whole;
+    let (mut parts, mut buckets_of) = (Vec::new(), Vec::new());
     for spot in spots {
         let (pair, spot) = match spot {
             Place::Objects(below) => ((earlier.objects.as_ref(), later.objects.as_ref()), objects(&below)),
@@ -167,15 +167,22 @@ async fn compare(points: &Points, place: &Place, mut page: Page) -> Result<(Page
                 ((earlier.volumes.get(&claim), later.volumes.get(&claim)), in_volume(&claim, &below))
             }
             Place::Bucket(bucket, prefix) => {
-                let there;
-                (page, there) = buckets::compare(points, &bucket, &prefix, page).await?;
-                found |= there;
+                buckets_of.push((bucket, prefix));
                 continue;
             }
             Place::Top | Place::Volumes | Place::Buckets => continue,
         };
-        let there;
-        (page, there) = points.vault.compare(snapshot(pair.0), snapshot(pair.1), spot, page).await?;
+        parts.push(Compared { earlier: snapshot(pair.0), later: snapshot(pair.1), spot });
+    }
+    let mut found = whole;
+    let mut there;
+    // A point of buckets alone has no repository.
+    if parts.iter().any(|part| part.earlier.is_some() || part.later.is_some()) {
+        (page, there) = points.vault.compare(parts, page).await?;
+        found |= there;
+    }
+    for (bucket, prefix) in buckets_of {
+        (page, there) = buckets::compare(points, &bucket, &prefix, page).await?;
         found |= there;
     }
     Ok((page, found))
