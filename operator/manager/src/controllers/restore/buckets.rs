@@ -12,7 +12,7 @@ use tripod_replication::replica::{self, Replica, Version};
 
 use crate::context::Ctx;
 use crate::stores::{SYSTEM_TAG, Stores, replica_at};
-use crate::vault::layout;
+use crate::vault::VaultError;
 
 /// What became of it. A store that fails is tried again; what is wrong in itself is not.
 pub(super) async fn fill(
@@ -41,9 +41,15 @@ impl From<tripod_replication::StoreError> for Stop {
     }
 }
 
+impl From<VaultError> for Stop {
+    fn from(error: VaultError) -> Self {
+        if error.is_transient() { Self::ForNow(error.to_string()) } else { Self::Final(error.to_string()) }
+    }
+}
+
 async fn restore(ctx: &Ctx, seen: &Observed, manifest: &PointManifest, bucket: &str) -> Result<String, Stop> {
     let for_now = |error: crate::stores::StoreAccess| Stop::ForNow(error.to_string());
-    let (system, point) = (&manifest.system, &manifest.point);
+    let system = &manifest.system;
     let (from_centre, vault) = ctx.stores.vault_at(&seen.centre, system).await.map_err(for_now)?;
     let own = ctx.stores.centre(&ctx.centre).await.map_err(for_now)?;
     let store = ctx.stores.open(&own).await.map_err(for_now)?;
@@ -55,12 +61,8 @@ async fn restore(ctx: &Ctx, seen: &Observed, manifest: &PointManifest, bucket: &
         store.ensure_bucket(bucket, false).await?;
         store.put_bucket_tags(bucket, &BTreeMap::from([(SYSTEM_TAG.to_owned(), owner)])).await?;
     }
-    let text = vault.store.get(&vault.bucket, &layout::inventory(system, point, bucket)).await?;
-    let versions = replica::decode(&text).map_err(|e| Stop::Final(e.to_string()))?;
-    let recorded = manifest.buckets.get(bucket).map(|part| part.digest.clone()).unwrap_or_default();
-    if replica::digest(&versions) != recorded {
-        return Err(Stop::Final("the inventory is not the one of the point".to_owned()));
-    }
+    let held = vault.inventory(manifest, bucket).await?;
+    let versions = held.ok_or_else(|| Stop::Final(format!("the point has no bucket {bucket}")))?;
     let there: BTreeMap<String, (u64, String)> =
         store.list(bucket, "").await?.into_iter().map(|o| (o.key, (o.size, o.etag))).collect();
     let (wanted, same, kept) = choose(versions, &there, seen.restore.spec.existing);
