@@ -8,7 +8,7 @@ mod memory_store;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use memory_store::{BucketOptions, Fault, MemoryStore, Operation, Options as Kind};
+use memory_store::{BucketOptions, Fault, Flip, MemoryStore, Operation, Options as Kind};
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
@@ -76,7 +76,7 @@ async fn each_call_is_counted_and_nothing_stays() {
 async fn what_fails_is_counted_and_cleared_away() {
     let store = store().await;
     store.faults().nth_of(Operation::PutObject, 3, Fault::Status(503));
-    store.faults().nth_of(Operation::GetObject, 5, Fault::FlippedByte(7));
+    store.faults().nth_of(Operation::GetObject, 5, Fault::FlippedByte(Flip::at(7)));
     store.faults().nth_of(Operation::DeleteObject, 2, Fault::Status(500));
     // One after the other: else the object that is read as the fifth may be the one that is missing.
     let more = ["--objects", "40", "--size", "1Ki", "--at-once", "1", "--output", "json"];

@@ -63,12 +63,12 @@ impl Content {
         Self { size: end.saturating_sub(offset), pieces: pieces.into() }
     }
 
-    /// With one byte inverted; as it is, where there is no such byte.
-    pub fn flipped(&self, offset: usize) -> Self {
+    /// With one byte changed; as it is, where there is no such byte.
+    pub fn flipped(&self, flip: Flip) -> Self {
         let (mut at, mut pieces) = (0, self.pieces.to_vec());
         for piece in &mut pieces {
-            if (at..at + piece.len()).contains(&offset) {
-                *piece = flipped(piece, offset - at);
+            if let Some(flip) = flip.within(at, piece.len()) {
+                *piece = flip.of(piece);
                 break;
             }
             at += piece.len();
@@ -107,11 +107,33 @@ impl PartialEq for Content {
 
 impl Eq for Content {}
 
-/// A copy with one byte inverted.
-pub(super) fn flipped(bytes: &Bytes, offset: usize) -> Bytes {
-    let mut changed = BytesMut::from(&bytes[..]);
-    if let Some(byte) = changed.get_mut(offset) {
-        *byte = !*byte;
+/// One byte that becomes another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flip {
+    /// The byte at this offset.
+    pub at: usize,
+    /// The bits that change.
+    pub bits: u8,
+}
+
+impl Flip {
+    /// All bits of the byte at this offset.
+    pub fn at(at: usize) -> Self {
+        Self { at, bits: u8::MAX }
     }
-    changed.freeze()
+
+    /// The same, as a piece from `start` on sees it that has so many bytes.
+    pub(super) fn within(self, start: usize, length: usize) -> Option<Self> {
+        let at = self.at.checked_sub(start).filter(|at| *at < length)?;
+        Some(Self { at, ..self })
+    }
+
+    /// A copy with that byte changed.
+    pub(super) fn of(self, bytes: &Bytes) -> Bytes {
+        let mut changed = BytesMut::from(&bytes[..]);
+        if let Some(byte) = changed.get_mut(self.at) {
+            *byte ^= self.bits;
+        }
+        changed.freeze()
+    }
 }

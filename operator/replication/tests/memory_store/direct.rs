@@ -8,7 +8,7 @@ use http::header::{HeaderName, HeaderValue};
 use jiff::SignedDuration;
 
 use super::answer::Failure;
-use super::content::Content;
+use super::content::{Content, Flip};
 use super::digest::Digests;
 use super::fault::Faults;
 use super::request::Operation;
@@ -128,7 +128,7 @@ impl MemoryStore {
         let versions = must(state.bucket_mut(bucket)).objects.get_mut(key);
         let version = versions.and_then(|versions| versions.last_mut()).expect("an object to corrupt");
         let version = Arc::make_mut(version);
-        version.content = version.content.as_ref().map(|content| content.flipped(offset));
+        version.content = version.content.as_ref().map(|content| content.flipped(Flip::at(offset)));
     }
 
     /// Whether it lists objects in another order than that of their keys.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::content::Flip;
 use super::request::{Operation, Request};
 
 /// What goes wrong with one request.
@@ -19,10 +20,10 @@ pub enum Fault {
     Status(u16),
     /// Headers with the full length, half of the body, and the connection is closed.
     TruncatedBody,
-    /// The byte at this offset of the body of a GET is another one. `ETag` and checksums are those of what is stored.
-    FlippedByte(usize),
-    /// The byte at this offset of what was sent is another one when it arrives: `ETag` and checksums are made after.
-    FlippedUpload(usize),
+    /// One byte of the body of a GET is another one. `ETag` and checksums are those of what is stored.
+    FlippedByte(Flip),
+    /// One byte of what was sent is another one when it arrives: `ETag` and checksums are made after.
+    FlippedUpload(Flip),
     /// The answer names another `ETag` than the object has.
     WrongETag,
     /// The last entry of the page of a listing is there twice.

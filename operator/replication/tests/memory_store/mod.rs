@@ -37,7 +37,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tripod_replication::{Reach, StoreConfig};
 
-pub use content::Content;
+pub use content::{Content, Flip};
 pub use digest::ETags;
 pub use direct::{NewObject, Snapshot};
 pub use fault::{Fault, Faults, Seen};

@@ -6,7 +6,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
 use super::answer::{Cut, Failure};
-use super::content::{Content, flipped};
+use super::content::{Content, Flip};
 use super::digest::{Digester, Digests};
 use super::{Memory, Options};
 
@@ -23,12 +23,12 @@ pub(super) struct Received {
     pub(super) malformed: bool,
 }
 
-/// Reads a body to its end; `flip` is the offset of a byte that arrives as another one.
+/// Reads a body to its end; `flip` is a byte that arrives as another one.
 pub(super) async fn receive(
     mut body: Incoming,
     headers: &HeaderMap,
     options: &Options,
-    flip: Option<usize>,
+    flip: Option<Flip>,
 ) -> Result<Received, Cut> {
     let mut pieces = Vec::new();
     let mut pages = (options.memory == Memory::Shared).then(Pages::default);
@@ -36,8 +36,8 @@ pub(super) async fn receive(
     let mut chunked = is_chunked(headers).then(Chunked::default);
     let (mut at, mut malformed) = (0, false);
     let mut keep = |mut piece: Bytes| {
-        if let Some(offset) = flip.filter(|offset| (at..at + piece.len()).contains(offset)) {
-            piece = flipped(&piece, offset - at);
+        if let Some(flip) = flip.and_then(|flip| flip.within(at, piece.len())) {
+            piece = flip.of(&piece);
         }
         at += piece.len();
         digester.update(&piece);

@@ -70,7 +70,7 @@ async fn answer(store: Arc<Shared>, request: http::Request<Incoming>) -> Result<
     match &fault {
         Some(Fault::ConnectionCutBefore) => return Err(Cut),
         Some(Fault::Slow(delay)) => tokio::time::sleep(*delay).await,
-        Some(Fault::FlippedUpload(offset)) => flip = Some(*offset),
+        Some(Fault::FlippedUpload(it)) => flip = Some(*it),
         _ => {}
     }
     let received = if body.is_end_stream() {
@@ -126,8 +126,8 @@ pub(super) fn expired() -> Failure {
 fn spoilt(mut response: Response<Reply>, fault: &Fault, operation: Operation) -> Response<Reply> {
     match fault {
         Fault::TruncatedBody => response.map(Reply::truncated),
-        Fault::FlippedByte(offset) if operation == Operation::GetObject => {
-            response.map(|reply| Reply::new(reply.content.flipped(*offset)))
+        Fault::FlippedByte(flip) if operation == Operation::GetObject => {
+            response.map(|reply| Reply::new(reply.content.flipped(*flip)))
         }
         Fault::WrongETag => {
             if let Some(etag) = response.headers().get(ETAG).and_then(|etag| etag.to_str().ok()) {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
 
-use super::memory_store::{BucketOptions, Fault, Latency, Operation, Options};
+use super::memory_store::{BucketOptions, Fault, Flip, Latency, Operation, Options};
 use super::{HELLO_MD5, body, client, plain, refused, start};
 
 #[tokio::test]
@@ -59,7 +59,7 @@ async fn bodies_are_spoilt_on_their_way_back() {
     };
     assert!(matches!(broken, Some(Err(_))));
     assert_eq!(read, 150_000);
-    store.faults().nth(1, Fault::FlippedByte(200_000));
+    store.faults().nth(1, Fault::FlippedByte(Flip::at(200_000)));
     let plain = client.get_object().bucket("b").key("k").customize();
     let unverified = aws_sdk_s3::Config::builder()
         .response_checksum_validation(aws_sdk_s3::config::ResponseChecksumValidation::WhenRequired);
@@ -83,7 +83,7 @@ async fn bodies_are_spoilt_on_their_way_back() {
 async fn an_upload_is_spoilt_on_its_way_there() {
     let (store, client) =
         start(Options { no_checksums: true, ..Options::default() }, BucketOptions::default()).await;
-    store.faults().nth_of(Operation::PutObject, 1, Fault::FlippedUpload(0));
+    store.faults().nth_of(Operation::PutObject, 1, Fault::FlippedUpload(Flip::at(0)));
     let put = client
         .put_object()
         .bucket("b")

@@ -7,7 +7,7 @@ use aws_sdk_s3::types::{
 };
 use bytes::Bytes;
 
-use super::memory_store::{BucketOptions, Conditions, ETags, Fault, NewObject, Operation, Options};
+use super::memory_store::{BucketOptions, Conditions, ETags, Fault, Flip, NewObject, Operation, Options};
 use super::{HELLO_MD5, body, plain, refused, start};
 
 #[tokio::test]
@@ -134,7 +134,7 @@ async fn checksums_are_verified_and_returned() {
     assert!(wrong.is_ok());
     let wrong = put().content_md5("AAAAAAAAAAAAAAAAAAAAAA==").send().await;
     assert_eq!(refused(wrong), (Some(400), "BadDigest".into()));
-    store.faults().nth_of(Operation::PutObject, 1, Fault::FlippedUpload(1));
+    store.faults().nth_of(Operation::PutObject, 1, Fault::FlippedUpload(Flip::at(1)));
     let spoilt = put().send().await;
     assert_eq!(refused(spoilt), (Some(400), "BadDigest".into()));
 }

@@ -20,7 +20,7 @@ use super::mend::mend_index;
 use super::verify::{Damage, verify_repository};
 use super::words::manifest_of;
 use crate::context::Error;
-use crate::vault::memory_store::{BucketOptions, Fault, MemoryStore, ObjectLock, Options};
+use crate::vault::memory_store::{BucketOptions, Fault, Flip, MemoryStore, ObjectLock, Options};
 use crate::vault::prune::Removal;
 use crate::vault::{Document, MasterKey, SystemVault, documents, layout};
 
@@ -70,8 +70,8 @@ fn is_whole() -> bool {
 fn troubles() -> Vec<Trouble> {
     let mut few = vec![
         Trouble::FromThere(Fault::ConnectionCutBefore),
-        Trouble::Once(Fault::FlippedByte(40)),
-        Trouble::Once(Fault::FlippedUpload(40)),
+        Trouble::Once(Fault::FlippedByte(Flip::at(40))),
+        Trouble::Once(Fault::FlippedUpload(Flip::at(40))),
         Trouble::FromThere(Fault::Full(507)),
     ];
     if is_whole() {
@@ -88,7 +88,7 @@ fn troubles() -> Vec<Trouble> {
             Trouble::Once(Fault::WrongETag),
             Trouble::Once(Fault::ListDuplicate),
             Trouble::Once(Fault::ListOutOfOrder),
-            Trouble::FromThere(Fault::FlippedByte(7)),
+            Trouble::FromThere(Fault::FlippedByte(Flip::at(7))),
         ]);
     }
     few
