@@ -231,6 +231,26 @@ pub struct CentreStatus {
     /// credentials here, so that pull-only protection does not hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protection: Option<Protection>,
+    /// The master keys that its operator is given, and those that repositories in its vault were made with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
+    pub keys: Vec<KeyUse>,
+}
+
+/// A master key, and what needs it in this centre's vault.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+pub struct KeyUse {
+    /// Its name, which repositories bear; the key can't be had from it.
+    pub id: String,
+    /// New points are made with it.
+    #[serde(default)]
+    pub current: bool,
+    /// The Secret of master keys has it.
+    #[serde(default)]
+    pub given: bool,
+    /// Systems with a repository that was made with it.
+    #[serde(default)]
+    pub systems: u32,
 }
 
 /// Who can write to this centre's vault.

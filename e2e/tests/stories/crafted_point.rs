@@ -12,7 +12,7 @@ use tripod_e2e::kubectl::{Kubectl, described};
 use tripod_e2e::lab::command::output;
 use tripod_e2e::system::System;
 
-use crate::fixture::{CENTRES, PATIENCE, given, protect, system};
+use crate::fixture::{CENTRES, PATIENCE, derived, protect, repository, system};
 
 const POINT: &str = "registration-20261101t000000";
 
@@ -166,20 +166,15 @@ fn craft(system: &System<'_>) -> Result<()> {
         std::fs::write(file, body)?;
     }
     let store = system.store("production")?;
-    let password = output(
-        Command::new(given("TRIPOD_BINARY"))
-            .arg("vault-password")
-            .arg("--key-file")
-            .arg(system.at.vault_key()?)
-            .args(["--system", &system.namespace()]),
-    )?;
-    let repository = format!("s3:{}/{}/systems/{}/restic", store.endpoint, store.bucket, system.namespace());
+    let password = derived(system, &system.at.vault_key()?, "vault-password")?;
+    let at = repository(system)?;
+    let repository = format!("s3:{}/{}/{at}", store.endpoint, store.bucket);
     let restic = |words: &[&str]| {
         output(
             Command::new("restic")
                 .env("AWS_ACCESS_KEY_ID", &store.operator.access_key_id)
                 .env("AWS_SECRET_ACCESS_KEY", &store.operator.secret_access_key)
-                .env("RESTIC_PASSWORD", password.trim())
+                .env("RESTIC_PASSWORD", &password)
                 .args(["-r", &repository, "--no-cache", "--json"])
                 .args(words),
         )
@@ -190,6 +185,7 @@ fn craft(system: &System<'_>) -> Result<()> {
     let newest = snapshots.as_array().and_then(|all| all.last()).context("no snapshot")?;
     let part = Part {
         snapshot: newest["id"].as_str().context("no id")?.to_owned(),
+        key: at.rsplit('/').next().unwrap_or_default().to_owned(),
         files: 1,
         bytes: 1,
         digest: "sha256:crafted".into(),

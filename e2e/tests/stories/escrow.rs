@@ -10,7 +10,7 @@ use tripod_e2e::kubectl::{Kubectl, described};
 use tripod_e2e::lab::command::output;
 use tripod_e2e::system::System;
 
-use crate::fixture::{CENTRES, PATIENCE, fill_volume, protect, system};
+use crate::fixture::{CENTRES, PATIENCE, fill_volume, in_vault, protect, system};
 
 #[test]
 fn a_system_is_restored_without_any_operator() -> Result<()> {
@@ -44,14 +44,17 @@ fn a_system_is_restored_without_any_operator() -> Result<()> {
 fn restore_by_hand(system: &System<'_>, folder: &Path, key: &Path) -> Result<()> {
     let (store, namespace) = (system.store("remote")?, system.namespace());
     let reader = store.client(&store.reader)?;
-    let at = format!("systems/{namespace}/escrow.age");
+    let within = format!("systems/{namespace}/escrow/");
+    let wrapped = in_vault(system, "remote", &within)?.into_keys().find(|key| key.ends_with(".age"));
+    let at = wrapped.context("nothing is wrapped")?;
+    let name = at.trim_start_matches(&within).trim_end_matches(".age");
     let wrapped = store.block_on(async |_| {
         let object = reader.get_object().bucket(&store.bucket).key(&at).send().await?;
         Ok(object.body.collect().await?.into_bytes())
     })?;
     let file = folder.join("escrow.age");
     std::fs::write(&file, &wrapped)?;
-    let repository = format!("s3:{}/{}/systems/{namespace}/restic", store.endpoint, store.bucket);
+    let repository = format!("s3:{}/{}/systems/{namespace}/restic/{name}", store.endpoint, store.bucket);
     let unwrap = format!("age -d -i {} {}", key.display(), file.display());
     let target = folder.join("restored");
     // Each restore names its path: a point has a snapshot for its objects and one for each volume.

@@ -89,23 +89,34 @@ pub fn kill_operator(kubectl: &Kubectl) -> Result<()> {
         .map(drop)
 }
 
+/// What `tripod` says of a system by a master key alone: `vault-password`, `vault-repository`.
+pub fn derived(system: &System<'_>, key: &Path, what: &str) -> Result<String> {
+    let mut command = Command::new(given("TRIPOD_BINARY"));
+    command.arg(what).arg("--key-file").arg(key).args(["--system", &system.namespace()]);
+    Ok(output(&mut command)?.trim().to_owned())
+}
+
+/// Where the system's repository lies in every vault; with the name of the lab's master key at its end.
+pub fn repository(system: &System<'_>) -> Result<String> {
+    derived(system, &system.at.vault_key()?, "vault-repository")
+}
+
 /// Debian's `restic` on the repository of a system at a centre, with read-only credentials and the derived password.
 pub fn restic(system: &System<'_>, centre: &str, words: &[&str]) -> Result<String> {
+    restic_with(system, centre, &system.at.vault_key()?, words)
+}
+
+/// The same on the repository of another master key.
+pub fn restic_with(system: &System<'_>, centre: &str, key: &Path, words: &[&str]) -> Result<String> {
     let store = system.store(centre)?;
-    let key = system.at.vault_key()?;
-    let password = output(
-        Command::new(given("TRIPOD_BINARY"))
-            .arg("vault-password")
-            .arg("--key-file")
-            .arg(key)
-            .args(["--system", &system.namespace()]),
-    )?;
-    let repository = format!("s3:{}/{}/systems/{}/restic", store.endpoint, store.bucket, system.namespace());
+    let password = derived(system, key, "vault-password")?;
+    let at = derived(system, key, "vault-repository")?;
+    let repository = format!("s3:{}/{}/{at}", store.endpoint, store.bucket);
     output(
         Command::new("restic")
             .env("AWS_ACCESS_KEY_ID", &store.reader.access_key_id)
             .env("AWS_SECRET_ACCESS_KEY", &store.reader.secret_access_key)
-            .env("RESTIC_PASSWORD", password.trim())
+            .env("RESTIC_PASSWORD", password)
             .args(["-r", &repository, "--no-lock", "--no-cache", "-q"])
             .args(words),
     )
@@ -137,7 +148,32 @@ pub fn in_vault(system: &System<'_>, centre: &str, prefix: &str) -> Result<BTree
 /// The packs of the system's repository at a centre, as files of its store.
 pub fn packs(system: &System<'_>, centre: &str) -> Vec<PathBuf> {
     let bucket = on_disk(system, centre, "tripod-vault");
-    files(&bucket.join("systems").join(system.namespace()).join("restic/data"))
+    let all = files(&bucket.join("systems").join(system.namespace()).join("restic"));
+    all.into_iter().filter(|file| file.iter().any(|name| name == "data")).collect()
+}
+
+/// While it lives, a centre's vault is pruned without delay.
+pub struct AtOnce(Kubectl, &'static str);
+
+impl AtOnce {
+    pub fn prune(system: &System<'_>, centre: &'static str) -> Result<Self> {
+        let kubectl = system.at.kubectl(centre)?;
+        delay(&kubectl, centre, 0)?;
+        Ok(Self(kubectl, centre))
+    }
+}
+
+impl Drop for AtOnce {
+    fn drop(&mut self) {
+        if let Err(error) = delay(&self.0, self.1, 86_400) {
+            eprintln!("the delay could not be set back: {error:#}");
+        }
+    }
+}
+
+fn delay(kubectl: &Kubectl, centre: &str, seconds: u32) -> Result<()> {
+    let patch = json!({"spec": {"pruneDelaySeconds": seconds}}).to_string();
+    kubectl.run(&["patch", &format!("centre/{centre}"), "--type=merge", "-p", &patch]).map(drop)
 }
 
 /// All files below a folder; none where there is no folder.

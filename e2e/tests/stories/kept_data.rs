@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use serde_json::json;
 
-use crate::fixture::{CENTRES, PATIENCE, fill_volume, in_vault, protect, restic, system};
+use crate::fixture::{CENTRES, PATIENCE, fill_volume, in_vault, protect, repository, restic, system};
 use crate::tenancy::refused;
 
 #[test]
@@ -15,7 +15,7 @@ fn deleting_objects_deletes_no_data() -> Result<()> {
     system.await_verified(&point, &CENTRES, PATIENCE)?;
     let (kubectl, namespace) = (system.production()?, system.namespace());
     let volume = kubectl.get(&["-n", &namespace, "pvc/bulk"])?["spec"]["volumeName"].clone();
-    let packs = format!("systems/{namespace}/restic/data/");
+    let packs = format!("{}/data/", repository(&system)?);
     let packs_at = |centre: &str| anyhow::Ok(in_vault(&system, centre, &packs)?.len());
     let before = CENTRES.iter().map(|centre| packs_at(centre)).collect::<Result<Vec<usize>>>()?;
 

@@ -23,6 +23,7 @@ mod kept_data;
 mod killed_operator;
 mod lifecycle;
 mod lost_vault;
+mod master_keys;
 mod object_lock;
 mod one_cluster;
 mod policies;

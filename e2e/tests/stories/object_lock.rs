@@ -59,7 +59,7 @@ fn attack(system: &System<'_>) -> Result<()> {
         for prefix in &below {
             refused += destroy(&s3, VAULT, prefix).await?;
             for key in keys(&s3, VAULT, prefix).await? {
-                if key.contains("/restic/data/") {
+                if key.contains("/restic/") && key.contains("/data/") {
                     s3.put_object().bucket(VAULT).key(key).body(b"pay".to_vec().into()).send().await?;
                 } else {
                     s3.delete_object().bucket(VAULT).key(key).send().await?;

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use tripod_e2e::kubectl::Kubectl;
 use tripod_e2e::lab::command::wait_for;
 use tripod_e2e::system::System;
 
 use crate::fixture::{
-    CENTRES, PATIENCE, await_points, fill_volume, in_vault, nothing_left, protect, restic, system,
+    AtOnce, CENTRES, PATIENCE, await_points, fill_volume, in_vault, nothing_left, protect, repository,
+    restic, system,
 };
 
 /// Those whose clusters have the rules.
@@ -115,7 +115,7 @@ fn await_held(system: &System<'_>, centre: &str, point: &str) -> Result<()> {
 
 /// Bytes of all packs.
 fn size(system: &System<'_>, centre: &str) -> Result<u64> {
-    let packs = format!("systems/{}/restic/data/", system.namespace());
+    let packs = format!("{}/data/", repository(system)?);
     Ok(in_vault(system, centre, &packs)?.values().sum())
 }
 
@@ -132,28 +132,4 @@ fn drill(system: &System<'_>, name: &str, centre: &str, point: &str) -> Result<(
     let kubectl = system.start_drill(name, centre, Some(point), &json!([]))?;
     system.await_drill(&kubectl, name, PATIENCE)?;
     nothing_left(system, &kubectl, centre)
-}
-
-/// While it lives, a centre's vault is pruned without delay.
-struct AtOnce(Kubectl, &'static str);
-
-impl AtOnce {
-    fn prune(system: &System<'_>, centre: &'static str) -> Result<Self> {
-        let kubectl = system.at.kubectl(centre)?;
-        delay(&kubectl, centre, 0)?;
-        Ok(Self(kubectl, centre))
-    }
-}
-
-impl Drop for AtOnce {
-    fn drop(&mut self) {
-        if let Err(error) = delay(&self.0, self.1, 86_400) {
-            eprintln!("the delay could not be set back: {error:#}");
-        }
-    }
-}
-
-fn delay(kubectl: &Kubectl, centre: &str, seconds: u32) -> Result<()> {
-    let patch = json!({"spec": {"pruneDelaySeconds": seconds}}).to_string();
-    kubectl.run(&["patch", &format!("centre/{centre}"), "--type=merge", "-p", &patch]).map(drop)
 }

@@ -3,7 +3,7 @@
 //!
 //! What a system does every day is not unusual: a volume whose dumps are written anew each night never raises an alarm.
 
-use crate::manifest::PointManifest;
+use crate::manifest::{Part, PointManifest};
 
 /// Points before this one that are compared with it.
 pub const HISTORY: usize = 10;
@@ -119,13 +119,18 @@ fn percent(part: u64, of: u64) -> u64 {
 
 /// How much was new is known only where there was something to compare with: the first point of a part is all new.
 pub(crate) fn forget_first(manifest: &mut PointManifest, before: &[PointManifest]) {
-    if !before.iter().any(|point| point.objects.is_some())
-        && let Some(part) = &mut manifest.objects
+    // A repository of another master key has nothing of what the one before had.
+    let is_first =
+        |part: &Part, earlier: &mut dyn Iterator<Item = &Part>| !earlier.any(|e| e.key == part.key);
+    if let Some(part) = &mut manifest.objects
+        && is_first(part, &mut before.iter().filter_map(|point| point.objects.as_ref()))
     {
         part.added = None;
     }
     for (name, part) in &mut manifest.volumes {
-        part.added = part.added.filter(|_| before.iter().any(|point| point.volumes.contains_key(name)));
+        if is_first(part, &mut before.iter().filter_map(|point| point.volumes.get(name))) {
+            part.added = None;
+        }
     }
     for (name, part) in &mut manifest.buckets {
         part.added = part.added.filter(|_| before.iter().any(|point| point.buckets.contains_key(name)));
@@ -135,7 +140,6 @@ pub(crate) fn forget_first(manifest: &mut PointManifest, before: &[PointManifest
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::Part;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
@@ -145,6 +149,7 @@ mod tests {
     fn point(files: u64, mib: u64, added: Option<u64>) -> PointManifest {
         let part = Part {
             snapshot: "ab".into(),
+            key: "k".into(),
             files,
             bytes: mib * MIB,
             digest: "sha256:1".into(),
@@ -227,8 +232,12 @@ mod tests {
         forget_first(&mut first, &[]);
         assert_eq!(first.volumes["data"].added, None);
         let mut second = point(100, 100, Some(1));
-        forget_first(&mut second, &[first]);
+        forget_first(&mut second, &[first.clone()]);
         assert_eq!(second.volumes["data"].added, Some(MIB));
+        let mut rotated = point(100, 100, Some(100));
+        rotated.volumes.get_mut("data").unwrap().key = "another".into();
+        forget_first(&mut rotated, &[first, second]);
+        assert_eq!(rotated.volumes["data"].added, None);
     }
 
     proptest! {

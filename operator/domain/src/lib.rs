@@ -24,6 +24,7 @@ pub mod isolation;
 pub mod ledger;
 pub mod link;
 pub mod manifest;
+pub mod master_keys;
 pub mod namespace;
 pub mod poll;
 pub mod proof;

@@ -17,6 +17,8 @@ pub const MANIFEST_VERSION: u32 = 1;
 pub struct Part {
     /// Snapshot id in the repository, hex.
     pub snapshot: String,
+    /// The master key that the repository was made with, by its name.
+    pub key: String,
     pub files: u64,
     /// Bytes of file contents.
     pub bytes: u64,
@@ -109,19 +111,35 @@ impl PointManifest {
         if root != self.root_digest {
             return Err(format!("rootDigest {} does not match its parts ({root})", self.root_digest));
         }
+        if let Some((name, part)) =
+            self.volumes.iter().find(|(_, part)| Some(part.key.as_str()) != self.key())
+        {
+            return Err(format!("volumes.{name}.key {} is another than that of the other parts", part.key));
+        }
         Ok(())
+    }
+
+    /// What lies in a repository.
+    pub fn parts(&self) -> impl Iterator<Item = &Part> {
+        self.objects.iter().chain(self.volumes.values())
+    }
+
+    /// The master key that its parts were made with, by its name. A point of buckets alone has none.
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        self.parts().map(|part| part.key.as_str()).next()
     }
 
     /// Ids of the repository snapshots it needs.
     #[must_use]
     pub fn snapshots(&self) -> Vec<String> {
-        self.objects.iter().chain(self.volumes.values()).map(|part| part.snapshot.clone()).collect()
+        self.parts().map(|part| part.snapshot.clone()).collect()
     }
 
     /// What was taken, counted.
     #[must_use]
     pub fn contents(&self) -> Contents {
-        let archived = self.objects.iter().chain(self.volumes.values()).map(|part| part.added);
+        let archived = self.parts().map(|part| part.added);
         let added =
             archived.chain(self.buckets.values().map(|part| part.added)).flatten().reduce(|a, b| a + b);
         Contents {
@@ -193,7 +211,14 @@ mod tests {
     use super::*;
 
     fn part(digest: &str) -> Part {
-        Part { snapshot: "ab".into(), files: 1, bytes: 2, digest: digest.into(), added: None }
+        Part {
+            snapshot: "ab".into(),
+            key: "k".into(),
+            files: 1,
+            bytes: 2,
+            digest: digest.into(),
+            added: None,
+        }
     }
 
     #[test]

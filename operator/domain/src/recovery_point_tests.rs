@@ -6,7 +6,14 @@ fn at(text: &str) -> Timestamp {
 }
 
 fn part() -> Part {
-    Part { snapshot: "ab".into(), files: 1, bytes: 1, digest: "sha256:1".into(), added: None }
+    Part {
+        snapshot: "ab".into(),
+        key: "k".into(),
+        files: 1,
+        bytes: 1,
+        digest: "sha256:1".into(),
+        added: None,
+    }
 }
 
 fn seen() -> Observed {

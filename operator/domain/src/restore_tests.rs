@@ -11,7 +11,14 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn manifest() -> PointManifest {
-    let part = Part { snapshot: "ab".into(), files: 3, bytes: 30, digest: "sha256:1".into(), added: None };
+    let part = Part {
+        snapshot: "ab".into(),
+        key: "k".into(),
+        files: 3,
+        bytes: 30,
+        digest: "sha256:1".into(),
+        added: None,
+    };
     PointManifest {
         version: 1,
         system: "health-registration".into(),

@@ -51,6 +51,15 @@ enum Command {
         #[arg(long)]
         directory: Option<PathBuf>,
     },
+    /// Print where a system's repository lies in a vault, for use with plain restic.
+    VaultRepository {
+        /// File with the master key.
+        #[arg(long)]
+        key_file: PathBuf,
+        /// The system's namespace.
+        #[arg(long)]
+        system: String,
+    },
     /// Print the password of a system's repository, for use with plain restic.
     VaultPassword {
         /// File with the master key.
@@ -82,6 +91,7 @@ async fn main() -> ExitCode {
         Command::People(command) => return cli::run(cli::Said::People(command)).await,
         Command::Replication(command) => return replicate::run(command).await,
         Command::Crds { directory } => crds(directory.as_deref()),
+        Command::VaultRepository { key_file, system } => vault_repository(&key_file, &system),
         Command::VaultPassword { key_file, system } => vault_password(&key_file, &system),
     };
     match result {
@@ -104,6 +114,12 @@ fn crds(directory: Option<&Path>) -> anyhow::Result<()> {
             None => print!("---\n{text}"),
         }
     }
+    Ok(())
+}
+
+fn vault_repository(key_file: &Path, system: &str) -> anyhow::Result<()> {
+    let key = vault::MasterKey::new(&std::fs::read(key_file)?)?;
+    println!("{}", vault::layout::repository(system, &key.id()));
     Ok(())
 }
 

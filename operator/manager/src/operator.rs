@@ -47,7 +47,8 @@ pub struct OperatorArguments {
     /// Image of the pods that move data: this one.
     #[arg(long, env = "TRIPOD_IMAGE")]
     image: String,
-    /// Secret with the master key, under `key`; the same at all centres.
+    /// Secret with the master key that new points are made with, under `key`, and beside it those that older ones were made
+    /// with; the same at all centres.
     #[arg(long, env = "TRIPOD_VAULT_KEY_SECRET", default_value = "tripod-vault-key")]
     vault_key_secret: String,
     /// Where /livez, /readyz and /metrics are served.

@@ -11,7 +11,7 @@ use tripod_crds::centre::SecretRef;
 use tripod_replication::replica::Replica;
 use tripod_replication::{Reach, Store, StoreConfig, StoreError};
 
-use crate::vault::{MasterKey, SystemVault, Turn, layout};
+use crate::vault::{Keyring, MasterKey, SystemVault, Turn, layout};
 
 /// Why there is no access.
 #[derive(thiserror::Error, Debug, Clone)]
@@ -35,6 +35,9 @@ pub const SYSTEM_TAG: &str = "tripod.cloud/system";
 /// What a Secret with credentials of a store has.
 pub const ACCESS_KEY_ID: &str = "accessKeyId";
 pub const SECRET_ACCESS_KEY: &str = "secretAccessKey";
+
+/// The entry of the Secret of master keys that new points are made with.
+const CURRENT_KEY: &str = "key";
 
 /// Gives access.
 #[derive(Clone)]
@@ -144,33 +147,39 @@ impl Stores {
         }
     }
 
-    /// The key from which repository passwords come.
+    /// The keys from which repository passwords come: `key` is the one that new points are made with, and every other entry
+    /// of the Secret one that earlier points were made with, or that another centre makes them with already.
     ///
     /// # Errors
     /// Names the Secret and what it lacks.
-    pub async fn master_key(&self) -> Result<MasterKey, StoreAccess> {
+    pub async fn keyring(&self) -> Result<Keyring, StoreAccess> {
         let name = &self.master_key_secret;
         let secret = self
             .secret(name)
             .await
             .map_err(|e| StoreAccess::Credentials(format!("--vault-key-secret: {e}")))?;
-        let bytes = secret.data.and_then(|mut d| d.remove("key")).map(|b| b.0).unwrap_or_default();
-        MasterKey::new(&bytes).map_err(|e| {
-            StoreAccess::Credentials(format!(
-                "--vault-key-secret: Secret {}/{name}, key `key`: {e}",
-                self.namespace
-            ))
-        })
+        let mut entries = secret.data.unwrap_or_default();
+        let read = |entry: &str, bytes: &[u8]| {
+            MasterKey::new(bytes).map_err(|e| {
+                let namespace = &self.namespace;
+                StoreAccess::Credentials(format!(
+                    "--vault-key-secret: Secret {namespace}/{name}, key `{entry}`: {e}"
+                ))
+            })
+        };
+        let current = read(CURRENT_KEY, &entries.remove(CURRENT_KEY).map(|b| b.0).unwrap_or_default())?;
+        let others = entries.iter().map(|(entry, bytes)| read(entry, &bytes.0)).collect::<Result<_, _>>()?;
+        Ok(Keyring::new(current, others))
     }
 
     /// One system's part of a centre's vault.
     ///
     /// # Errors
-    /// As [`Self::open`] and [`Self::master_key`].
+    /// As [`Self::open`] and [`Self::keyring`].
     pub async fn vault(&self, centre: &Centre, system: &str) -> Result<SystemVault, StoreAccess> {
         let store = self.open(centre).await?;
-        let key = self.master_key().await?;
-        let vault = SystemVault::new(store, centre.spec.store.bucket.clone(), system.to_owned(), &key);
+        let keys = self.keyring().await?;
+        let vault = SystemVault::new(store, centre.spec.store.bucket.clone(), system.to_owned(), keys);
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         let turn = turns.entry((centre.name_any(), system.to_owned())).or_default().clone();
         Ok(vault.sharing(turn))

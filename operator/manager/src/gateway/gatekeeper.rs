@@ -60,10 +60,12 @@ impl KubeGatekeeper {
             return Err(Refusal::Forbidden(format!("the recovery point {point} has no volume {claim}")));
         }
         let json = vault.store.get(&vault.bucket, &key).await.map_err(store_failed)?;
-        let part = serde_json::from_slice(&json).map_err(|error| {
+        let unreadable = |error: &dyn std::fmt::Display| {
             tracing::error!(key, %error, "a part is unreadable");
             Refusal::Unavailable("the recovery point's part is unreadable".to_owned())
-        })?;
+        };
+        let part: Part = serde_json::from_slice(&json).map_err(|error| unreadable(&error))?;
+        let vault = vault.made_with(&part.key).map_err(|error| unreadable(&error))?;
         Ok((vault, part))
     }
 

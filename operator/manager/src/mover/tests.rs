@@ -60,7 +60,7 @@ async fn lab(name: &str) -> Option<Lab> {
     let bucket = format!("vault-{name}-{}", std::process::id());
     let store = store(&endpoint);
     store.ensure_bucket(&bucket, false).await.unwrap();
-    let vault = SystemVault::new(store, bucket, "tax".to_owned(), &MasterKey::new(&[7; 32]).unwrap());
+    let vault = SystemVault::new(store, bucket, "tax".to_owned(), MasterKey::new(&[7; 32]).unwrap());
     let certificate = certificate::issue(&["localhost".to_owned()], jiff::Timestamp::now()).unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let gateway = format!("https://localhost:{}", listener.local_addr().unwrap().port());
@@ -107,7 +107,7 @@ impl Lab {
     fn restic(&self, arguments: &[&str]) -> String {
         let endpoint = std::env::var("TRIPOD_TEST_S3_ENDPOINT").unwrap();
         let from = |name: &str| std::env::var(name).unwrap_or_else(|_| "tripod".to_owned());
-        let repository = format!("s3:{endpoint}/{}/{}", self.vault.bucket, layout::repository("tax"));
+        let repository = format!("s3:{endpoint}/{}/{}", self.vault.bucket, self.vault.repository_path());
         let output = Command::new("restic")
             .args(["--no-cache", "-r", &repository])
             .args(arguments)
@@ -135,7 +135,7 @@ impl Lab {
     }
 
     async fn snapshots(&self) -> usize {
-        let prefix = format!("{}/snapshots/", layout::repository("tax"));
+        let prefix = format!("{}/snapshots/", self.vault.repository_path());
         self.vault.store.list(&self.vault.bucket, &prefix).await.unwrap().len()
     }
 }
@@ -216,7 +216,7 @@ async fn a_volume_goes_in_and_comes_out_and_restic_reads_it() {
     same_metadata(from.path(), &restored);
 
     let packs = lab.vault.packs_of(&[report.part.snapshot]).await.unwrap();
-    let data = format!("{}/data/", layout::repository("tax"));
+    let data = format!("{}/data/", lab.vault.repository_path());
     let stored = lab.vault.store.list(&lab.vault.bucket, &data).await.unwrap();
     let stored: std::collections::BTreeSet<_> =
         stored.iter().filter_map(|object| object.key.rsplit('/').next()).map(str::to_owned).collect();
@@ -315,7 +315,7 @@ async fn a_mover_that_dies_and_a_vault_that_fails_are_both_noticed() {
     assert_eq!(lab.snapshots().await, 0);
 
     push::run(&lab.push(from.path())).await.unwrap();
-    let data = format!("{}/data/", layout::repository("tax"));
+    let data = format!("{}/data/", lab.vault.repository_path());
     for pack in lab.vault.store.list(&lab.vault.bucket, &data).await.unwrap() {
         if pack.size > 1 << 20 {
             lab.vault.store.delete(&lab.vault.bucket, &pack.key).await.unwrap();

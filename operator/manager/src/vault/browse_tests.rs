@@ -12,7 +12,7 @@ async fn vault() -> (MemoryStore, SystemVault) {
     let memory = MemoryStore::start(Options::default()).await.unwrap();
     memory.create_bucket("vault", BucketOptions::default());
     let store = Store::connect(&memory.config()).unwrap();
-    let vault = SystemVault::new(store, "vault".into(), "tax".into(), &MasterKey::new(&[7; 32]).unwrap());
+    let vault = SystemVault::new(store, "vault".into(), "tax".into(), MasterKey::new(&[7; 32]).unwrap());
     vault.ensure_repository().await.unwrap();
     (memory, vault)
 }

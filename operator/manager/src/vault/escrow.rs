@@ -69,15 +69,16 @@ impl SystemVault {
     /// # Errors
     /// Those of the store.
     pub async fn keep_escrow(&self, recipients: &Recipients) -> Result<(), VaultError> {
-        let (note, at) = (recipients.note(self.password()), layout::escrow_note(&self.system));
+        let (note, at) = (recipients.note(self.password()), layout::escrow_note(&self.system, self.key_id()));
         if self.read_json::<Note>(&at).await?.is_some_and(|there| there == note) {
             return Ok(());
         }
-        let wrapped = recipients
-            .wrap(self.password())
-            .map_err(|detail| VaultError::Malformed { key: layout::escrow(&self.system), detail })?;
+        let wrapped = recipients.wrap(self.password()).map_err(|detail| VaultError::Malformed {
+            key: layout::escrow(&self.system, self.key_id()),
+            detail,
+        })?;
         // The note last: where it is, what it tells of is there.
-        self.store.put(&self.bucket, &layout::escrow(&self.system), wrapped.into()).await?;
+        self.store.put(&self.bucket, &layout::escrow(&self.system, self.key_id()), wrapped.into()).await?;
         Ok(self.write_json(&at, &note).await?)
     }
 }

@@ -1,5 +1,7 @@
 //! Every key of a vault, in one place.
 
+use super::key::KeyId;
+
 /// All systems lie below it.
 pub const SYSTEMS: &str = "systems/";
 
@@ -9,22 +11,28 @@ pub fn system(system: &str) -> String {
     format!("{SYSTEMS}{system}/")
 }
 
-/// The repository: `restic -r s3:<endpoint>/<bucket>/systems/<namespace>/restic` opens it. No slash at the end.
+/// All repositories of a system lie below it: one for each master key.
 #[must_use]
-pub fn repository(system: &str) -> String {
-    format!("systems/{system}/restic")
+pub fn repositories(system: &str) -> String {
+    format!("systems/{system}/restic/")
+}
+
+/// The repository: `restic -r s3:<endpoint>/<bucket>/systems/<namespace>/restic/<key>` opens it. No slash at the end.
+#[must_use]
+pub fn repository(system: &str, key: &KeyId) -> String {
+    format!("systems/{system}/restic/{key}")
 }
 
 /// The repository's password, wrapped for the recipients of the escrow.
 #[must_use]
-pub fn escrow(system: &str) -> String {
-    format!("systems/{system}/escrow.age")
+pub fn escrow(system: &str, key: &KeyId) -> String {
+    format!("systems/{system}/escrow/{key}.age")
 }
 
 /// For whom it is wrapped.
 #[must_use]
-pub fn escrow_note(system: &str) -> String {
-    format!("systems/{system}/escrow.json")
+pub fn escrow_note(system: &str, key: &KeyId) -> String {
+    format!("systems/{system}/escrow/{key}.json")
 }
 
 /// All points of a system lie below it.

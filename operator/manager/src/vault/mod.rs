@@ -25,6 +25,6 @@ mod stream;
 pub mod wire;
 
 pub use documents::{DocumentFeed, Unread, documents};
-pub use key::MasterKey;
+pub use key::{Keyring, MasterKey};
 pub use repository::{Document, SystemVault, Turn, VaultError};
 pub use tripod_domain::manifest::Part;

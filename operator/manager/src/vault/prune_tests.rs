@@ -12,11 +12,15 @@ use crate::vault::memory_store::{BucketOptions, MemoryStore, Options};
 
 const VAULT: &str = "vault";
 
+fn key() -> MasterKey {
+    MasterKey::new(&[7; 32]).unwrap()
+}
+
 async fn vault() -> (MemoryStore, SystemVault) {
     let memory = MemoryStore::start(Options::default()).await.unwrap();
     memory.create_bucket(VAULT, BucketOptions::default());
     let store = Store::connect(&memory.config()).unwrap();
-    (memory, SystemVault::new(store, VAULT.into(), "tax".into(), &MasterKey::new(&[7; 32]).unwrap()))
+    (memory, SystemVault::new(store, VAULT.into(), "tax".into(), key()))
 }
 
 /// Bytes that no other point has, and some that all have but the first.
@@ -40,7 +44,7 @@ async fn archive(vault: &SystemVault, point: u8) -> String {
 }
 
 fn files(memory: &MemoryStore, folder: &str) -> usize {
-    let prefix = format!("{}/{folder}/", layout::repository("tax"));
+    let prefix = format!("{}{}/{folder}/", layout::repositories("tax"), key().id());
     memory.current(VAULT).into_keys().filter(|key| key.starts_with(&prefix)).count()
 }
 
@@ -101,7 +105,7 @@ async fn a_point_is_copied_alone_and_its_index_is_made_there() {
     let place = |vault: &SystemVault| Place {
         store: vault.store.clone(),
         bucket: VAULT.into(),
-        prefix: format!("{}/", layout::repository("tax")),
+        prefix: format!("{}/", vault.repository_path()),
     };
     let (there, here) = (place(&source), place(&target));
     let (none, progress) = (BTreeSet::new(), Progress::default());

@@ -2,6 +2,9 @@
 //!
 //! Promises: a repository is created once, however many operators try; a recovery point's part is only returned when
 //! its snapshot holds every file that was sent; nothing here writes outside `systems/<namespace>/restic`.
+//!
+//! A system has a repository for each master key. Who makes a point uses that of the current key; who reads one, that of the
+//! key it was made with ([`SystemVault::made_with`]).
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -16,13 +19,13 @@ use rustic_core::{
     RepositoryBackends, RepositoryOptions, RusticError, SnapshotOptions,
 };
 use tokio::runtime::Handle;
-use tripod_domain::manifest::Part;
+use tripod_domain::manifest::{Part, PointManifest};
 use tripod_replication::{Store, StoreError};
 
 use super::backend::{Ahead, StoreBackend};
 use super::digest::Totals;
 use super::documents::DocumentStream;
-use super::key::MasterKey;
+use super::key::{KeyId, Keyring};
 use super::seal::Seal;
 use super::stream::StreamSource;
 use super::{layout, read};
@@ -36,6 +39,8 @@ pub struct SystemVault {
     pub bucket: String,
     /// The system's namespace.
     pub system: String,
+    keys: Arc<Keyring>,
+    opened_with: KeyId,
     password: String,
     key: String,
     turn: Turn,
@@ -76,6 +81,12 @@ pub enum VaultError {
         /// What is wrong.
         detail: String,
     },
+    /// A part was made with a master key that is not given.
+    #[error(
+        "the repository {0} was made with a master key that this operator is not given; put that key back into the Secret of \
+         master keys, under any name but `key`"
+    )]
+    UnknownKey(String),
     /// A document's path is none.
     #[error("`{0}` is no path of a document")]
     Document(String),
@@ -119,6 +130,7 @@ impl fmt::Debug for SystemVault {
         f.debug_struct("SystemVault")
             .field("bucket", &self.bucket)
             .field("system", &self.system)
+            .field("key", &self.opened_with)
             .finish_non_exhaustive()
     }
 }
@@ -126,9 +138,74 @@ impl fmt::Debug for SystemVault {
 impl SystemVault {
     /// The part of the system in namespace `system`. Does not touch the store.
     #[must_use]
-    pub fn new(store: Store, bucket: String, system: String, master: &MasterKey) -> Self {
+    pub fn new(store: Store, bucket: String, system: String, keys: impl Into<Keyring>) -> Self {
+        let keys = Arc::new(keys.into());
+        let master = keys.current();
         let (password, key) = (master.repository_password(&system), master.repository_key(&system));
-        Self { store, bucket, system, password, key, turn: Turn::default() }
+        let opened_with = master.id();
+        Self { store, bucket, system, keys, opened_with, password, key, turn: Turn::default() }
+    }
+
+    /// The same with the repository of this key, as a part or a manifest names it.
+    ///
+    /// # Errors
+    /// When the key is not given to this operator.
+    pub fn made_with(&self, key: &str) -> Result<Self, VaultError> {
+        let unknown = || VaultError::UnknownKey(format!("{}{key}", layout::repositories(&self.system)));
+        let master = self.keys.find(key).ok_or_else(unknown)?;
+        Ok(Self {
+            opened_with: master.id(),
+            password: master.repository_password(&self.system),
+            key: master.repository_key(&self.system),
+            ..self.clone()
+        })
+    }
+
+    /// The same with the repository that a point's parts lie in; a point of buckets alone has none.
+    ///
+    /// # Errors
+    /// As [`Self::made_with`].
+    pub fn of_point(&self, manifest: &PointManifest) -> Result<Self, VaultError> {
+        manifest.key().map_or_else(|| Ok(self.clone()), |key| self.made_with(key))
+    }
+
+    /// The key that its repository is opened with.
+    #[must_use]
+    pub fn key_id(&self) -> &KeyId {
+        &self.opened_with
+    }
+
+    /// Whether new points are made with that key.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.keys.current().id() == self.opened_with
+    }
+
+    /// Where the repository lies in the bucket; without a slash at its end.
+    #[must_use]
+    pub fn repository_path(&self) -> String {
+        layout::repository(&self.system, &self.opened_with)
+    }
+
+    /// The keys of all repositories that the system has here, known or not.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn repositories(&self) -> Result<Vec<String>, VaultError> {
+        Ok(self.store.list_directories(&self.bucket, &layout::repositories(&self.system)).await?)
+    }
+
+    /// The repository with all that belongs to it goes. Only for one in which no snapshot is left.
+    ///
+    /// # Errors
+    /// Those of the store. What was deleted until then is.
+    pub async fn delete_repository(&self) -> Result<(), VaultError> {
+        let (system, key) = (&self.system, &self.opened_with);
+        for at in [layout::escrow_note(system, key), layout::escrow(system, key)] {
+            self.store.delete(&self.bucket, &at).await?;
+        }
+        self.store.delete_prefix(&self.bucket, &format!("{}/", self.repository_path())).await?;
+        Ok(())
     }
 
     /// The same, taking turns with all that have this turn.
@@ -290,7 +367,8 @@ impl SystemVault {
             }
             let Totals { files, bytes, digest, .. } = totals;
             let added = saved.summary.as_ref().map(|kept| kept.data_added_files);
-            Ok(Part { snapshot: saved.id.to_hex().to_string(), files, bytes, digest, added })
+            let key = vault.opened_with.to_string();
+            Ok(Part { snapshot: saved.id.to_hex().to_string(), key, files, bytes, digest, added })
         })
         .await
     }
@@ -308,7 +386,7 @@ impl SystemVault {
         StoreBackend {
             store: self.store.clone(),
             bucket: self.bucket.clone(),
-            prefix: layout::repository(&self.system),
+            prefix: self.repository_path(),
             runtime: runtime.clone(),
             seal,
             ahead: Ahead::default(),

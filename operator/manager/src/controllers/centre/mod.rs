@@ -1,7 +1,7 @@
 //! Centre: tries its store out and tells what was proven.
 
 mod act;
-mod escrow;
+mod keys;
 mod observe;
 
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::runtime::{Controller, WatchStreamExt, watcher};
 use kube::{Api, Resource, ResourceExt};
 use tripod_crds::Centre;
-use tripod_domain::{centre, conditions};
+use tripod_domain::{centre, conditions, master_keys};
 
 use crate::context::{Ctx, Error};
 
@@ -31,14 +31,18 @@ async fn reconcile(object: Arc<Centre>, ctx: Arc<Ctx>) -> Result<SignedDuration,
     let seen = observe::observe(&ctx, &object);
     let plan = centre::decide(&seen, Timestamp::now());
     let outcome = act::act(&ctx, &seen, plan).await;
-    let escrow = escrow::keep(&ctx, &object, &outcome).await;
+    let (keys, escrow) = keys::look(&ctx, &object, &outcome).await;
     let mut status = centre::status(&seen, &outcome, Timestamp::now());
     centre::note_escrow(&mut status, &seen, &escrow, Timestamp::now());
+    master_keys::note(&mut status, keys, object.metadata.generation, Timestamp::now());
     if let Some(ready) = conditions::find(&status.conditions, "Ready") {
         ctx.metrics.probed(&object.name_any(), ready.status == "True", Timestamp::now().as_second());
     }
     if let centre::Outcome::Failed { reason, message } = &outcome {
         ctx.tell(&object.object_ref(&()), true, reason, message).await;
+    }
+    if let Some(missing) = master_keys::newly_missing(object.status.as_ref(), &status) {
+        ctx.tell(&object.object_ref(&()), true, "KeyMissing", missing).await;
     }
     if let centre::Escrow::Failed(message) = &escrow {
         ctx.tell(&object.object_ref(&()), true, "NotWrapped", message).await;

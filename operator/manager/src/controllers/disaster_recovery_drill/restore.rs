@@ -67,6 +67,7 @@ async fn source(ctx: &Ctx, drill: &DisasterRecoveryDrill) -> Result<Source, Stri
     let manifest: Option<PointManifest> = vault.read_json(&key).await.map_err(|e| e.to_string())?;
     let manifest = manifest.ok_or_else(|| format!("{key} is gone"))?;
     manifest.check()?;
+    let vault = vault.of_point(&manifest).map_err(|e| e.to_string())?;
     Ok(Source { centre, vault, manifest, namespace: names::namespace(drill) })
 }
 

@@ -111,7 +111,7 @@ async fn list(points: &Points, place: &Place, mut page: Page) -> Result<(Page, b
         Place::Volume(claim, below) => (volume(claim), in_volume(claim, below)),
     };
     match snapshot {
-        Some(snapshot) => Ok(points.vault.browse(&snapshot, spot, page).await?),
+        Some(snapshot) => Ok(points.vault.of_point(of)?.browse(&snapshot, spot, page).await?),
         None => Ok((page, false)),
     }
 }
@@ -178,7 +178,7 @@ async fn compare(points: &Points, place: &Place, mut page: Page) -> Result<(Page
     let mut there;
     // A point of buckets alone has no repository.
     if parts.iter().any(|part| part.earlier.is_some() || part.later.is_some()) {
-        (page, there) = points.vault.compare(parts, page).await?;
+        (page, there) = repository_of_both(points, earlier)?.compare(parts, page).await?;
         found |= there;
     }
     for (bucket, prefix) in buckets_of {
@@ -186,6 +186,22 @@ async fn compare(points: &Points, place: &Place, mut page: Page) -> Result<(Page
         found |= there;
     }
     Ok((page, found))
+}
+
+/// Trees and contents have other names in every repository: only those of one can be compared.
+fn repository_of_both(points: &Points, earlier: &PointManifest) -> Result<SystemVault, Stop> {
+    match (earlier.key(), points.later.key()) {
+        (Some(one), Some(other)) if one != other => {
+            let english = format!(
+                "spec.since: {} was made with master key {one}, and {} with {other}: what lies in two repositories can't be \
+                 compared; look at each, or compare their buckets",
+                earlier.point, points.later.point
+            );
+            Err(Stop::Final("OtherKey", both(english, "spec.since：两个恢复点使用不同的主密钥，无法比较")))
+        }
+        (Some(_), None) => Ok(points.vault.of_point(earlier)?),
+        _ => Ok(points.vault.of_point(&points.later)?),
+    }
 }
 
 fn objects(below: &[String]) -> Spot {

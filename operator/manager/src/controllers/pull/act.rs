@@ -82,6 +82,7 @@ async fn prove(ctx: &Ctx, centre: &Centre, seen: &Observed, key: &PointKey) -> R
         }
         (Err(error), _) => return Err(error.into()),
     };
+    let vault = &vault.of_point(&manifest)?;
     let proof = verify::verify(ctx, centre, vault, &manifest).await?;
     let (state, message) = if proof.damage.is_none() {
         (CopyState::Verified, None)

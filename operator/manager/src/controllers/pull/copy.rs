@@ -28,6 +28,7 @@ pub(super) async fn copy(
     let source_centre = ctx.stores.centre(from).await?;
     let source = ctx.stores.vault(&source_centre, &key.system).await?;
     let manifest = manifest_of(&source, key).await?;
+    let (source, vault) = (source.of_point(&manifest)?, &vault.of_point(&manifest)?);
     let progress = Progress::default();
     copy_repository(from, &source, vault, &manifest, &progress).await?;
     for bucket in manifest.buckets.keys() {
@@ -107,7 +108,7 @@ pub(super) fn snapshot_file(id: &str) -> String {
 
 /// The repository as a place of files.
 pub(super) fn place(vault: &SystemVault) -> Place {
-    let prefix = format!("{}/", layout::repository(&vault.system));
+    let prefix = format!("{}/", vault.repository_path());
     Place { store: vault.store.clone(), bucket: vault.bucket.clone(), prefix }
 }
 

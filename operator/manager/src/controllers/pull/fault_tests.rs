@@ -112,7 +112,7 @@ impl Here {
             memory.put(VAULT, key, body.clone());
         }
         let store = Store::connect(&memory.config()).unwrap();
-        let vault = SystemVault::new(store, VAULT.into(), SYSTEM.into(), &MasterKey::new(&[7; 32]).unwrap());
+        let vault = SystemVault::new(store, VAULT.into(), SYSTEM.into(), MasterKey::new(&[7; 32]).unwrap());
         Self { memory, vault }
     }
 

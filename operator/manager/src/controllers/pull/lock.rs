@@ -40,7 +40,7 @@ pub(super) async fn lock(
 ) -> Result<Timestamp, StoreError> {
     let until = lock_until(days, now());
     let (system, point) = (&manifest.system, &manifest.point);
-    let repository = layout::repository(system);
+    let repository = vault.repository_path();
     let mut keys: Vec<String> = files.iter().map(|file| format!("{repository}/{file}")).collect();
     let inventories = manifest.buckets.keys().map(|bucket| layout::inventory(system, point, bucket));
     keys.extend(inventories);
@@ -117,7 +117,7 @@ pub(super) async fn recall_damage(
     damage: &Damage,
 ) -> Result<usize, Error> {
     let (system, point) = (&manifest.system, &manifest.point);
-    let repository = layout::repository(system);
+    let repository = vault.repository_path();
     let files = damage.files.iter().map(|file| format!("{repository}/{file}"));
     let inventories = damage.inventories.iter().map(|bucket| layout::inventory(system, point, bucket));
     let mut damaged: BTreeSet<String> = files.chain(inventories).collect();

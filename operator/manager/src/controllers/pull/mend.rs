@@ -56,6 +56,8 @@ pub(super) async fn mend(
             None => return here.given_up(before, format!("{error}; no other centre has its manifest")).await,
         },
     };
+    let repository = vault.of_point(&manifest)?;
+    let here = Here { ctx, centre, vault: &repository };
     let mut damage = here.verify(&manifest).await?;
     helped.extend(here.help_itself(&manifest, &mut damage).await?);
     helped.dedup();
@@ -184,7 +186,7 @@ impl Here<'_> {
         manifest: &PointManifest,
         damage: &Damage,
     ) -> Result<(), Error> {
-        let there = self.ctx.stores.vault(peer, &manifest.system).await?;
+        let there = self.ctx.stores.vault(peer, &manifest.system).await?.of_point(manifest)?;
         let progress = Progress::default();
         self.fetch_files(&there, manifest, damage, &progress).await?;
         for bucket in &damage.inventories {
@@ -291,7 +293,7 @@ pub(super) async fn mend_index(vault: &SystemVault, damage: &Damage) -> Result<b
     }
     let _alone = vault.sweeping().await;
     for file in &broken {
-        let key = format!("{}/{file}", layout::repository(&vault.system));
+        let key = format!("{}/{file}", vault.repository_path());
         vault.store.delete(&vault.bucket, &key).await?;
     }
     match vault.reindex(damage.unreadable.is_some(), BTreeSet::new()).await {

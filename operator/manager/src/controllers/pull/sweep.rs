@@ -23,9 +23,18 @@ use crate::vault::{SystemVault, layout};
 /// What the remaining points of a system need.
 #[derive(Default)]
 struct Needed {
-    snapshots: BTreeSet<String>,
+    /// By the key of their repository.
+    snapshots: BTreeMap<String, BTreeSet<String>>,
     /// By bucket.
     versions: BTreeMap<String, versions::Needed>,
+}
+
+impl Needed {
+    fn add<'p>(&mut self, parts: impl IntoIterator<Item = &'p Part>) {
+        for part in parts {
+            self.snapshots.entry(part.key.clone()).or_default().insert(part.snapshot.clone());
+        }
+    }
 }
 
 /// Has the system's part of the vault alone while it works. It can be cut off anywhere: what is left over is found again.
@@ -57,8 +66,8 @@ pub(super) async fn sweep(ctx: &Ctx, centre: &Centre, seen: &Observed, system: &
     }
     // Where points are pulled nobody else writes into the repository. Where they are made, packs are marked first.
     let at_once = centre.spec.pull_from.is_some();
-    let snapshots = vault.delete_other_snapshots(needed.snapshots).await?;
-    vault.prune(if at_once { Removal::AtOnce } else { Removal::Marked(seen.prune_delay) }).await?;
+    let removal = if at_once { Removal::AtOnce } else { Removal::Marked(seen.prune_delay) };
+    let snapshots = sweep_repositories(&vault, needed.snapshots, removal).await?;
     let objects = sweep_buckets(centre, &vault, &needed.versions, seen.prune_delay).await?;
     if let Some(days) = centre.locks_for_days() {
         lock::purge(centre, &vault, days).await?;
@@ -94,15 +103,15 @@ async fn needed(
         }
         let key = PointKey { system: system.clone(), point };
         if vault.store.head(&vault.bucket, &layout::manifest(system, &key.point)).await?.is_none() {
-            needed.snapshots.extend(parts(vault, &key.point).await?);
+            needed.add(&parts(vault, &key.point).await?);
             continue;
         }
         let manifest = manifest_of(vault, &key).await?;
-        needed.snapshots.extend(manifest.snapshots());
+        needed.add(manifest.parts());
         inventories.extend(inventories_of(&manifest));
     }
     for tombstone in early {
-        needed.snapshots.extend(tombstone.manifest.snapshots());
+        needed.add(tombstone.manifest.parts());
         inventories.extend(inventories_of(&tombstone.manifest));
     }
     // Every inventory that is here counts, of whatever point; and those of whole points have to be here.
@@ -130,18 +139,49 @@ fn inventory_key<'k>(system: &str, key: &'k str) -> Option<(&'k str, &'k str)> {
     Some((point, rest.strip_prefix("inventories/")?.strip_suffix(".ndjson")?))
 }
 
-/// The snapshots of a point that is not whole.
-async fn parts(vault: &SystemVault, point: &str) -> Result<Vec<String>, Error> {
-    let mut snapshots = Vec::new();
+/// The parts of a point that is not whole.
+async fn parts(vault: &SystemVault, point: &str) -> Result<Vec<Part>, Error> {
+    let mut parts = Vec::new();
     let folder = layout::point(&vault.system, point);
     for listed in vault.store.list(&vault.bucket, &folder).await? {
         if listed.key.starts_with(&format!("{folder}parts/buckets/")) {
             continue;
         }
-        let part: Option<Part> = vault.read_json(&listed.key).await?;
-        snapshots.extend(part.map(|part| part.snapshot));
+        parts.extend(vault.read_json::<Part>(&listed.key).await?);
     }
-    Ok(snapshots)
+    Ok(parts)
+}
+
+/// Snapshots that went. A repository of a key that is out of use goes with its last pack.
+async fn sweep_repositories(
+    vault: &SystemVault,
+    mut needed: BTreeMap<String, BTreeSet<String>>,
+    removal: Removal,
+) -> Result<usize, Error> {
+    let mut went = 0;
+    for key in vault.repositories().await? {
+        let needed = needed.remove(&key).unwrap_or_default();
+        let repository = match vault.made_with(&key) {
+            Ok(repository) => repository,
+            // Its points can't be read here either: their Centre says so.
+            Err(error) => {
+                tracing::warn!(system = vault.system, %error, "a repository is not swept");
+                continue;
+            }
+        };
+        let is_out_of_use = needed.is_empty() && !repository.is_current();
+        went += repository.delete_other_snapshots(needed).await?;
+        repository.prune(removal).await?;
+        let data = format!("{}/data/", repository.repository_path());
+        if is_out_of_use && vault.store.list(&vault.bucket, &data).await?.is_empty() {
+            repository.delete_repository().await?;
+            tracing::info!(system = vault.system, key, "the last of a master key is gone");
+        }
+    }
+    match needed.first_key_value() {
+        Some((key, _)) => Err(Error::Other(format!("the repository of master key {key} is gone"))),
+        None => Ok(went),
+    }
 }
 
 /// Bytes that went.
@@ -202,6 +242,61 @@ async fn forget(vault: &SystemVault, seen: &Observed) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vault::memory_store::{BucketOptions, MemoryStore, Options};
+    use crate::vault::{Document, Keyring, MasterKey, documents};
+    use tripod_replication::Store;
+
+    /// The vault as an operator sees it that is given these keys, the current one first.
+    fn vault(memory: &MemoryStore, keys: &[u8]) -> SystemVault {
+        let mut keys = keys.iter().map(|byte| MasterKey::new(&[*byte; 32]).unwrap());
+        let ring = Keyring::new(keys.next().unwrap(), keys.collect());
+        SystemVault::new(Store::connect(&memory.config()).unwrap(), "vault".into(), "tax".into(), ring)
+    }
+
+    async fn archive(vault: &SystemVault) -> Part {
+        vault.ensure_repository().await.unwrap();
+        let (feed, stream) = documents();
+        let sending = async {
+            let document = Document { path: "desk".into(), body: b"open".to_vec() };
+            feed.send(document).await.unwrap();
+            feed.finish().await.unwrap();
+        };
+        tokio::join!(vault.archive_documents("p", stream), sending).0.unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_repository_of_an_old_key_goes_with_its_last_point_and_no_sooner() {
+        let memory = MemoryStore::start(Options::default()).await.unwrap();
+        memory.create_bucket("vault", BucketOptions::default());
+        let old = archive(&vault(&memory, &[7])).await;
+        let both = vault(&memory, &[8, 7]);
+        let new = archive(&both).await;
+        assert_ne!(old.key, new.key);
+        let sweep = async |vault: &SystemVault, parts: &[&Part]| {
+            let mut needed = Needed::default();
+            needed.add(parts.iter().copied());
+            sweep_repositories(vault, needed.snapshots, Removal::AtOnce).await
+        };
+        let reads = async |part: &Part| {
+            both.made_with(&part.key)
+                .unwrap()
+                .read_documents(&part.snapshot)
+                .await
+                .is_ok_and(|read| read.len() == 1)
+        };
+        assert_eq!(sweep(&both, &[&old, &new]).await.unwrap(), 0);
+        assert!(reads(&old).await && reads(&new).await);
+        // Who is not given the key leaves alone what it opens.
+        assert_eq!(sweep(&vault(&memory, &[8]), &[&new]).await.unwrap(), 0);
+        assert!(reads(&old).await);
+        assert_eq!(sweep(&both, &[&new]).await.unwrap(), 1);
+        let left = memory.current("vault").into_keys().filter(|key| key.contains(&old.key)).count();
+        assert_eq!((left, reads(&new).await), (0, true));
+        assert!(sweep(&both, &[&old, &new]).await.unwrap_err().to_string().contains(&old.key));
+        // The current one stays, also when nothing needs it.
+        sweep(&both, &[]).await.unwrap();
+        assert_eq!(both.repositories().await.unwrap(), [new.key]);
+    }
 
     #[test]
     fn an_inventory_says_of_which_point_and_bucket_it_is() {

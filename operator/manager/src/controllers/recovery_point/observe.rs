@@ -11,7 +11,7 @@ use tripod_crds::recovery_point::PointPhase;
 use tripod_crds::{Centre, RecoveryPoint};
 use tripod_domain::change::HISTORY;
 use tripod_domain::disaster_recovery_drill::Progress;
-use tripod_domain::manifest::{CopyRecord, PointManifest};
+use tripod_domain::manifest::{CopyRecord, Part, PointManifest};
 use tripod_domain::recovery_point::{MoverState, Observed, Reading};
 
 use crate::context::{Ctx, Error};
@@ -48,9 +48,12 @@ pub(super) async fn observe(ctx: &Ctx, object: &RecoveryPoint) -> Result<Observe
         return Ok(seen);
     }
     seen.hooks = super::hooks::observe(ctx, object).await?;
-    seen.objects = part(&vault, &layout::objects_part(&system, &point)).await?;
+    // What was made before the master key was replaced is made again: all of a point lies in one repository.
+    let is_current = |part: &Part| part.key == vault.key_id().as_str();
+    seen.objects = part(&vault, &layout::objects_part(&system, &point)).await?.filter(is_current);
     for claim in &object.spec.volumes {
-        if let Some(part) = part(&vault, &layout::volume_part(&system, &point, claim)).await? {
+        let part = part(&vault, &layout::volume_part(&system, &point, claim)).await?;
+        if let Some(part) = part.filter(is_current) {
             seen.volumes.insert(claim.clone(), part);
         }
         let state = match mover_job::progress(ctx, &system, &super::act::mover_name(&point, claim)).await? {

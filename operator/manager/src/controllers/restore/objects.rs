@@ -153,6 +153,7 @@ async fn begin_to_read(
             let Some(objects) = manifest.objects.clone() else { return Ok(None) };
             let (_, vault) =
                 ctx.stores.vault_at(&seen.centre, &seen.system).await.map_err(|e| e.to_string())?;
+            let vault = vault.made_with(&objects.key).map_err(|e| e.to_string())?;
             let reading = async move { vault.each_document(&objects.snapshot, place, each).await };
             Ok(Some(tokio::spawn(async move { reading.await.map_err(|e| e.to_string()) })))
         }

@@ -77,6 +77,7 @@ async fn read(ctx: &Ctx, seen: &Observed) -> Result<Source, Error> {
     if manifest.system != *system || manifest.point != point {
         return Ok(Source::Missing);
     }
+    vault.of_point(&manifest)?;
     let record: Option<CopyRecord> = vault.read_json(&layout::record(system, point)).await?;
     Ok(match record {
         Some(record) if record.state == CopyState::Verified && record.root_digest == manifest.root_digest => {
