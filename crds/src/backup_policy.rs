@@ -71,6 +71,8 @@ pub struct BackupPolicySpec {
     .message("kinds, labelSelector and secrets choose among objects, and objects is false · objects 为 false 时不得再选择对象"))]
 #[x_kube(validation = Rule::new("self.volumes || !has(self.volumeSelector)")
     .message("volumeSelector chooses among volumes, and volumes is false · volumes 为 false 时不得再选择存储卷"))]
+#[x_kube(validation = Rule::new("self.volumes || !has(self.volumeSnapshots) || self.volumeSnapshots == 'WhereSupported'")
+    .message("volumeSnapshots says how volumes are read, and volumes is false · volumes 为 false 时不得再设置 volumeSnapshots"))]
 #[serde(rename_all = "camelCase")]
 pub struct Include {
     /// The namespace's objects, by discovery; derived ones (pods, replica sets, endpoints) are left out.
@@ -94,6 +96,10 @@ pub struct Include {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::selectors::schema")]
     pub volume_selector: Option<LabelSelector>,
+    /// Whether the files are read from snapshots that the storage driver takes, all at one moment, instead of from the volume
+    /// while it is written to. Hooks then need to keep the system quiet no longer than that moment.
+    #[serde(default, skip_serializing_if = "VolumeSnapshots::is_default")]
+    pub volume_snapshots: VolumeSnapshots,
     /// The department's own buckets in the store of this centre.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), inner(regex(pattern = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")))]
@@ -113,8 +119,29 @@ impl Default for Include {
             secrets: Secrets::All,
             volumes: true,
             volume_selector: None,
+            volume_snapshots: VolumeSnapshots::default(),
             buckets: Vec::new(),
         }
+    }
+}
+
+/// Which volumes are read from snapshots. While a point is taken, a claim is made from each: it counts against the quota.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum VolumeSnapshots {
+    /// Those whose driver has a VolumeSnapshotClass: the one with the label `tripod.cloud/volume-snapshots: "true"`, else the
+    /// default one of the driver, else its only one.
+    #[default]
+    WhereSupported,
+    /// All: a policy with a claim whose driver has none is not Ready.
+    Always,
+    /// None.
+    Never,
+}
+
+impl VolumeSnapshots {
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 }
 

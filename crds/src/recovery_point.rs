@@ -44,6 +44,10 @@ pub struct RecoveryPointSpec {
     /// Volume claims whose files are in the point.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<String>,
+    /// Those of the claims that are read from a snapshot. At the origin only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["claim"]))]
+    pub snapshots: Vec<SnapshotOf>,
     /// Buckets whose objects are in the point.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub buckets: Vec<String>,
@@ -54,6 +58,20 @@ pub struct RecoveryPointSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub hooks: Vec<Hook>,
+}
+
+/// A claim that is read from a snapshot.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct SnapshotOf {
+    pub claim: String,
+    /// The VolumeSnapshotClass.
+    pub snapshot_class: String,
+    /// The StorageClass of the claim, and of the one that is made from the snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_class: Option<String>,
+    /// The capacity of the claim.
+    pub size: String,
 }
 
 /// What a policy says of the objects that it takes.

@@ -1,11 +1,11 @@
 //! When a policy makes a recovery point, and how its centres stand against their objectives.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use tripod_crds::backup_policy::{BackupPolicySpec, CentreStanding, Include, Objective, ObjectiveState};
-use tripod_crds::recovery_point::{CopyState, PointPhase, Selection};
+use tripod_crds::recovery_point::{CopyState, PointPhase, Selection, SnapshotOf};
 use tripod_crds::{
     BackupPolicy, BackupPolicyStatus, DisasterRecoveryDrill, RecoveryPoint, RecoveryPointSpec,
 };
@@ -18,6 +18,7 @@ use crate::retention::GUARD;
 use crate::schedule::Schedule;
 use crate::selection::Rules;
 use crate::selection::claims::{Claim, ClaimRules};
+use crate::volume_snapshots::{self, Class, Storage};
 
 /// The annotation that asks for a run now; a new token for each run.
 pub const RUN_ANNOTATION: &str = "tripod.cloud/run";
@@ -49,6 +50,10 @@ pub struct Observed {
     pub drills: Vec<DisasterRecoveryDrill>,
     /// Volume claims of the namespace.
     pub claims: Vec<Claim>,
+    /// What each claim is made of.
+    pub storage: BTreeMap<String, Storage>,
+    /// Classes of volume snapshots of the cluster.
+    pub snapshot_classes: Vec<Class>,
     /// Buckets of the policy with what the store said against them, by position in the spec.
     pub bucket_errors: Vec<(usize, String)>,
     /// The store itself could not be asked.
@@ -118,7 +123,10 @@ pub fn decide(seen: &Observed, now: Timestamp) -> Plan {
         ready: if spec.suspend {
             Verdict::yes("Suspended", "spec.suspend is true: no new recovery points are made")
         } else {
-            Verdict::yes("Accepted", "the policy is valid and its buckets can be read")
+            Verdict::yes(
+                "Accepted",
+                format!("the policy is valid and its buckets can be read{}", as_read(seen)),
+            )
         },
         next_run,
         recheck: until(next_run.into_iter().chain(next_test).min(), now),
@@ -146,6 +154,9 @@ fn validate(seen: &Observed) -> Result<Option<Schedule>, Verdict> {
     Rules::new(&selection(spec)).map_err(|error| Verdict::no("InvalidSelector", error))?;
     ClaimRules::new(&spec.include, &spec.exclude).map_err(|error| Verdict::no("InvalidSelector", error))?;
     hooks::validate(&spec.hooks).map_err(|error| Verdict::no("InvalidHook", error))?;
+    if seen.active_here {
+        snapshots(seen).map_err(|error| Verdict::no("NoVolumeSnapshots", error))?;
+    }
     if let Some(error) = &seen.store_error {
         return Err(Verdict::no("StoreUnavailable", format!("centre {}: {error}", seen.centre)));
     }
@@ -221,6 +232,7 @@ fn create(seen: &Observed, now: Timestamp, token: Option<String>) -> Action {
             taken_at: Time(taken_at),
             objects: include.objects,
             volumes: chosen_claims(spec, &seen.claims),
+            snapshots: snapshots(seen).unwrap_or_default(),
             buckets: include.buckets.clone(),
             selection: Some(selection(spec)).filter(|chosen| *chosen != Selection::default()),
             hooks: spec.hooks.clone(),
@@ -233,8 +245,9 @@ fn create(seen: &Observed, now: Timestamp, token: Option<String>) -> Action {
 #[must_use]
 pub fn selection(spec: &BackupPolicySpec) -> Selection {
     let (mut include, mut exclude) = (spec.include.clone(), spec.exclude.clone());
-    let Include { volumes, volume_selector, buckets, .. } = Include::default();
+    let Include { volumes, volume_selector, volume_snapshots, buckets, .. } = Include::default();
     (include.volumes, include.volume_selector, include.buckets) = (volumes, volume_selector, buckets);
+    include.volume_snapshots = volume_snapshots;
     exclude.volumes = Vec::new();
     Selection { include, exclude }
 }
@@ -243,6 +256,28 @@ pub fn selection(spec: &BackupPolicySpec) -> Selection {
 fn chosen_claims(spec: &BackupPolicySpec, claims: &[Claim]) -> Vec<String> {
     let Ok(rules) = ClaimRules::new(&spec.include, &spec.exclude) else { return Vec::new() };
     claims.iter().filter(|claim| rules.claim(claim).is_taken()).map(|claim| claim.name.clone()).collect()
+}
+
+/// The claims that are read from snapshots.
+fn snapshots(seen: &Observed) -> Result<Vec<SnapshotOf>, String> {
+    let spec = &seen.policy.spec;
+    let claims = chosen_claims(spec, &seen.claims);
+    volume_snapshots::choose(spec.include.volume_snapshots, &claims, &seen.storage, &seen.snapshot_classes)
+}
+
+/// How volumes are read, where some are.
+fn as_read(seen: &Observed) -> String {
+    let snapshots = snapshots(seen).unwrap_or_default();
+    let of_snapshot = |claim: &&String| snapshots.iter().any(|of| of.claim == **claim);
+    let claims = chosen_claims(&seen.policy.spec, &seen.claims);
+    let (frozen, live): (Vec<&String>, Vec<&String>) = claims.iter().partition(of_snapshot);
+    let said = [("from snapshots", frozen), ("while they are written to", live)];
+    let said = said.iter().filter(|(_, claims)| !claims.is_empty());
+    said.map(|(how, claims)| {
+        let names = claims.iter().map(|claim| claim.as_str()).collect::<Vec<_>>().join(", ");
+        format!("; volumes read {how}: {names}")
+    })
+    .collect()
 }
 
 /// What came of the plan.

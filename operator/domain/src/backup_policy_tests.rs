@@ -40,6 +40,8 @@ fn seen() -> Observed {
         points: Vec::new(),
         drills: Vec::new(),
         claims: vec![claim("data", true)],
+        storage: BTreeMap::new(),
+        snapshot_classes: Vec::new(),
         bucket_errors: Vec::new(),
         store_error: None,
     }
@@ -58,6 +60,7 @@ fn point(taken: &str, phase: PointPhase, remote: CopyState) -> RecoveryPoint {
         taken_at: Time(at(taken)),
         objects: true,
         volumes: Vec::new(),
+        snapshots: Vec::new(),
         buckets: Vec::new(),
         selection: None,
         hooks: Vec::new(),

@@ -51,6 +51,7 @@ fn point(name: &str, taken: i64, here: CopyState) -> RecoveryPoint {
         taken_at: Time(at(taken)),
         objects: true,
         volumes: vec!["data".into()],
+        snapshots: Vec::new(),
         buckets: vec!["files".into()],
         selection: None,
         hooks: Vec::new(),

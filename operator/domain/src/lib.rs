@@ -45,3 +45,4 @@ pub mod supervision_policy;
 pub mod tenancy;
 pub mod term;
 pub mod utilisation;
+pub mod volume_snapshots;

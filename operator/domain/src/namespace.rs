@@ -307,6 +307,16 @@ pub fn hook_binding(department: &str, namespace: &str) -> Value {
         "subjects": [{"kind": "ServiceAccount", "name": "tripod-hooks", "namespace": namespace}]})
 }
 
+/// The rights of the account that snapshots of volumes are taken as. Only where a policy takes some; nothing ever runs as it.
+#[must_use]
+pub fn snapshot_binding(department: &str, namespace: &str) -> Value {
+    json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+        "metadata": {"name": "tripod-snapshots", "namespace": namespace,
+            "labels": {DEPARTMENT: department, "app.kubernetes.io/managed-by": "tripod"}},
+        "roleRef": cluster_role("tripod-snapshots"),
+        "subjects": [{"kind": "ServiceAccount", "name": "tripod-snapshots", "namespace": namespace}]})
+}
+
 /// Puts the hash of an object into it, so that a glance at its metadata tells whether it is what it should be.
 fn with_hash(mut object: Value) -> Value {
     let hash = hex::encode(&Sha256::digest(object.to_string())[..8]);

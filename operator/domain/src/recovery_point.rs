@@ -1,6 +1,7 @@
 //! How a recovery point comes to be at its origin, and how what all centres have proved of it becomes one
 //! status. The order is: hooks, then objects, volumes and buckets side by side, then hooks again, and last the manifest,
-//! which makes it whole.
+//! which makes it whole. Of a volume that is read from a snapshot, only the snapshot is taken between the hooks; its files are
+//! read after them.
 
 use std::collections::BTreeMap;
 
@@ -14,6 +15,7 @@ use crate::change;
 use crate::conditions::{self, Verdict};
 use crate::hooks::{self, At, Next, Stage};
 use crate::manifest::{BucketPart, CopyRecord, Part, PointManifest};
+use crate::volume_snapshots::{self, State};
 
 /// A run that is not complete after this long has failed: something it needs will not come by itself.
 pub const RUN_DEADLINE: SignedDuration = SignedDuration::from_hours(6);
@@ -51,6 +53,8 @@ pub struct Observed {
     pub volumes: BTreeMap<String, Part>,
     pub buckets: BTreeMap<String, BucketPart>,
     pub movers: BTreeMap<String, MoverState>,
+    /// Of the claims that are read from snapshots: how far each snapshot is.
+    pub snapshots: BTreeMap<String, volume_snapshots::Seen>,
     /// The complete points of the policy before this one, the newest first; read once all parts are there.
     pub before: Vec<PointManifest>,
     /// Steps of hooks that were begun and have no end yet.
@@ -69,8 +73,9 @@ pub enum Plan {
     /// A step of a hook runs.
     Await(At),
     /// Gather what is missing; movers that run are left alone.
-    Gather { objects: bool, launch: Vec<String>, buckets: Vec<String>, waiting: Vec<String> },
-    /// All parts are there: remove the movers of these claims, whose pods would keep the claims from being deleted.
+    Gather(Missing),
+    /// All parts are there, or none will be: remove what was made for these claims. Pods of movers would keep the claims from
+    /// being deleted.
     Clear(Vec<String>),
     /// All parts are there, and nothing else is: write the manifest.
     Seal(Box<PointManifest>),
@@ -78,6 +83,19 @@ pub enum Plan {
     Fail { reason: String, message: String },
     /// Nothing to write: show what the centres have proved.
     Watch,
+}
+
+/// What is missing of a point.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Missing {
+    pub objects: bool,
+    /// Claims of which a snapshot is to be asked for.
+    pub freeze: Vec<String>,
+    /// Claims whose mover is to be started.
+    pub launch: Vec<String>,
+    pub buckets: Vec<String>,
+    /// Claims whose snapshot or mover is on its way.
+    pub waiting: Vec<String>,
 }
 
 /// Pure, total.
@@ -131,9 +149,18 @@ fn course(seen: &Observed, now: Timestamp) -> Course {
         Next::Take => Plan::Watch,
         Next::Done(words) => {
             let of_hook = words.map(|message| Failing { reason: "HookFailed".into(), message });
-            match failing.clone().or(of_hook) {
-                Some(Failing { reason, message }) => Plan::Fail { reason, message },
-                None => clear_or_seal(seen, now),
+            failing = failing.or(of_hook);
+            let taking = if failing.is_none() { copy_out(seen, now) } else { Taking::All };
+            match taking {
+                Taking::More(plan) => plan,
+                Taking::Failed(why) => {
+                    failing = Some(why.clone());
+                    fail(seen, why)
+                }
+                Taking::All => match failing.clone() {
+                    Some(why) => fail(seen, why),
+                    None => clear_or_seal(seen, now),
+                },
             }
         }
     };
@@ -147,36 +174,89 @@ enum Taking {
     All,
 }
 
+/// What has to be taken at the moment of the point.
 fn take(seen: &Observed, now: Timestamp) -> Taking {
     let spec = &seen.point.spec;
-    for (claim, state) in &seen.movers {
-        if let MoverState::Failed(words) = state
-            && !seen.volumes.contains_key(claim)
-        {
-            let message = format!("spec.volumes: the files of claim {claim} could not be read: {words}");
-            return Taking::Failed(Failing { reason: "MoverFailed".into(), message });
+    let (frozen, live): (Vec<&String>, Vec<&String>) =
+        missing_volumes(seen).partition(|claim| spec.snapshots.iter().any(|of| of.claim == **claim));
+    let mut missing = match files(seen, live) {
+        Ok(missing) => missing,
+        Err(why) => return Taking::Failed(why),
+    };
+    for claim in frozen {
+        match seen.snapshots.get(claim).map(|seen| &seen.state) {
+            Some(State::Ready) => {}
+            Some(State::Pending) => missing.waiting.push(claim.clone()),
+            Some(State::Failed(words)) => {
+                let message = format!("spec.snapshots: claim {claim}: {words}");
+                return Taking::Failed(Failing { reason: "SnapshotFailed".into(), message });
+            }
+            Some(State::Absent) | None => missing.freeze.push(claim.clone()),
         }
     }
-    let objects = spec.objects && seen.objects.is_none();
-    let missing: Vec<&String> = spec.volumes.iter().filter(|v| !seen.volumes.contains_key(*v)).collect();
-    let buckets: Vec<String> =
-        spec.buckets.iter().filter(|b| !seen.buckets.contains_key(*b)).cloned().collect();
-    if !objects && missing.is_empty() && buckets.is_empty() {
+    missing.objects = spec.objects && seen.objects.is_none();
+    missing.buckets = spec.buckets.iter().filter(|b| !seen.buckets.contains_key(*b)).cloned().collect();
+    gather(seen, missing, now)
+}
+
+/// What is read of snapshots when hooks have let the system go on.
+fn copy_out(seen: &Observed, now: Timestamp) -> Taking {
+    match files(seen, missing_volumes(seen).collect()) {
+        Ok(missing) => gather(seen, missing, now),
+        Err(why) => Taking::Failed(why),
+    }
+}
+
+fn missing_volumes(seen: &Observed) -> impl Iterator<Item = &String> {
+    seen.point.spec.volumes.iter().filter(|claim| !seen.volumes.contains_key(*claim))
+}
+
+/// The movers of these claims. One that says it succeeded without a part in the vault was lied to, or its part was removed:
+/// again.
+fn files(seen: &Observed, claims: Vec<&String>) -> Result<Missing, Failing> {
+    let mut missing = Missing::default();
+    for claim in claims {
+        match seen.movers.get(claim) {
+            Some(MoverState::Failed(words)) => {
+                let message = format!("spec.volumes: the files of claim {claim} could not be read: {words}");
+                return Err(Failing { reason: "MoverFailed".into(), message });
+            }
+            Some(MoverState::Running) => missing.waiting.push(claim.clone()),
+            _ => missing.launch.push(claim.clone()),
+        }
+    }
+    Ok(missing)
+}
+
+fn gather(seen: &Observed, missing: Missing, now: Timestamp) -> Taking {
+    if missing == Missing::default() {
         return Taking::All;
     }
-    if now.duration_since(spec.taken_at.0) > RUN_DEADLINE {
+    if now.duration_since(seen.point.spec.taken_at.0) > RUN_DEADLINE {
         let message = format!(
-            "not complete {} h after it began; still missing: volumes {missing:?}, buckets {buckets:?}",
-            RUN_DEADLINE.as_hours()
+            "not complete {} h after it began; still missing: volumes {:?}, buckets {:?}",
+            RUN_DEADLINE.as_hours(),
+            missing.volumes(),
+            missing.buckets
         );
         return Taking::Failed(Failing { reason: "DeadlineExceeded".into(), message });
     }
-    // A mover that says it succeeded without a part in the vault was lied to, or its part was removed: again.
-    let (launch, waiting) = missing
-        .into_iter()
-        .cloned()
-        .partition(|claim| !matches!(seen.movers.get(claim), Some(MoverState::Running)));
-    Taking::More(Plan::Gather { objects, launch, buckets, waiting })
+    Taking::More(Plan::Gather(missing))
+}
+
+impl Missing {
+    /// Claims whose files are not there, whatever is done about them.
+    fn volumes(&self) -> Vec<&String> {
+        self.freeze.iter().chain(&self.launch).chain(&self.waiting).collect()
+    }
+}
+
+/// Snapshots go before a point has failed: afterwards nobody looks for them any more. Movers that read the volumes
+/// themselves stay for their logs.
+fn fail(seen: &Observed, Failing { reason, message }: Failing) -> Plan {
+    let left: Vec<String> =
+        seen.snapshots.iter().filter(|(_, of)| !of.is_gone()).map(|(claim, _)| claim.clone()).collect();
+    if left.is_empty() { Plan::Fail { reason, message } } else { Plan::Clear(left) }
 }
 
 /// Removed before the manifest makes the point whole: afterwards nobody looks for them any more.
@@ -186,9 +266,13 @@ fn clear_or_seal(seen: &Observed, now: Timestamp) -> Plan {
     };
     let waiting = in_state(|state| *state == MoverState::Running);
     if !waiting.is_empty() {
-        return Plan::Gather { objects: false, launch: Vec::new(), buckets: Vec::new(), waiting };
+        return Plan::Gather(Missing { waiting, ..Missing::default() });
     }
-    let through = in_state(|state| *state != MoverState::Absent);
+    let mut through = in_state(|state| *state != MoverState::Absent);
+    let snapshots = seen.snapshots.iter().filter(|(_, of)| !of.is_gone()).map(|(claim, _)| claim);
+    through.extend(snapshots.cloned());
+    through.sort();
+    through.dedup();
     if through.is_empty() { Plan::Seal(Box::new(seal(seen, now))) } else { Plan::Clear(through) }
 }
 
@@ -229,7 +313,11 @@ pub struct Outcome {
 #[must_use]
 pub fn recheck(seen: &Observed, plan: &Plan) -> SignedDuration {
     match plan {
-        Plan::Gather { .. } => SignedDuration::from_secs(5),
+        // A snapshot is there in a moment, and hooks keep the system quiet until it is.
+        Plan::Gather(_) if seen.snapshots.values().any(|of| of.state == State::Pending) => {
+            SignedDuration::from_secs(1)
+        }
+        Plan::Gather(_) => SignedDuration::from_secs(5),
         Plan::Clear(_) | Plan::Seal(_) | Plan::Fail { .. } | Plan::Begin(_) | Plan::Await(_) => {
             SignedDuration::from_secs(1)
         }
@@ -262,7 +350,7 @@ pub fn status(seen: &Observed, plan: &Plan, outcome: &Outcome, now: Timestamp) -
         Plan::Fail { .. } => PointPhase::Failed,
         _ if manifest.is_some() => PointPhase::Complete,
         Plan::Watch => previous.phase.unwrap_or(PointPhase::Running),
-        Plan::Begin(_) | Plan::Await(_) | Plan::Gather { .. } | Plan::Clear(_) | Plan::Seal(_) => {
+        Plan::Begin(_) | Plan::Await(_) | Plan::Gather(_) | Plan::Clear(_) | Plan::Seal(_) => {
             PointPhase::Running
         }
     };
@@ -312,8 +400,8 @@ fn ready(seen: &Observed, phase: PointPhase, plan: &Plan, outcome: &Outcome) -> 
             let name = seen.point.spec.hooks.get(at.0).map_or("", |hook| hook.name.as_str());
             Verdict::no("RunningHooks", format!("{:?}: hook {name} runs", at.1))
         }
-        (_, Plan::Gather { launch, buckets, waiting, .. }, _) => {
-            let volumes: Vec<&String> = launch.iter().chain(waiting).collect();
+        (_, Plan::Gather(missing), _) => {
+            let (volumes, buckets) = (missing.volumes(), &missing.buckets);
             Verdict::no("Gathering", format!("waiting for volumes {volumes:?} and buckets {buckets:?}"))
         }
         _ => Verdict::no("Gathering", "waiting for the vault"),

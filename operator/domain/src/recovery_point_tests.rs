@@ -25,6 +25,7 @@ fn seen() -> Observed {
             taken_at: Time(at("2026-11-24T02:00:00Z")),
             objects: true,
             volumes: vec!["data".into()],
+            snapshots: Vec::new(),
             buckets: Vec::new(),
             selection: None,
             hooks: Vec::new(),
@@ -39,6 +40,7 @@ fn seen() -> Observed {
         volumes: BTreeMap::new(),
         buckets: BTreeMap::new(),
         movers: BTreeMap::new(),
+        snapshots: BTreeMap::new(),
         before: Vec::new(),
         hooks: hooks::Seen::new(),
         readings: BTreeMap::from([("remote".into(), Reading::NoRecord)]),
@@ -52,16 +54,15 @@ const NOW: &str = "2026-11-24T02:00:10Z";
 fn gathers_then_seals() {
     let mut seen = seen();
     let now = at(NOW);
-    let first = Plan::Gather { objects: true, launch: vec!["data".into()], buckets: vec![], waiting: vec![] };
+    let first = Plan::Gather(Missing { objects: true, launch: vec!["data".into()], ..Missing::default() });
     assert_eq!(decide(&seen, now), first);
     seen.objects = Some(part());
     seen.movers.insert("data".into(), MoverState::Running);
-    let second =
-        Plan::Gather { objects: false, launch: vec![], buckets: vec![], waiting: vec!["data".into()] };
+    let second = Plan::Gather(Missing { waiting: vec!["data".into()], ..Missing::default() });
     assert_eq!(decide(&seen, now), second);
     seen.volumes.insert("data".into(), part());
     // It is about to end, and is not disturbed.
-    assert!(matches!(decide(&seen, now), Plan::Gather { waiting, .. } if waiting == ["data"]));
+    assert!(matches!(decide(&seen, now), Plan::Gather(missing) if missing.waiting == ["data"]));
     seen.movers.insert("data".into(), MoverState::Succeeded);
     assert_eq!(decide(&seen, now), Plan::Clear(vec!["data".into()]));
     seen.movers.insert("data".into(), MoverState::Absent);
@@ -105,7 +106,7 @@ fn hooks_stand_around_what_is_taken() {
     seen.hooks.insert(key(HookPhase::Before), hooks::StepState::Running);
     assert_eq!(pass(&mut seen), Plan::Await((0, HookPhase::Before)));
     seen.hooks.insert(key(HookPhase::Before), hooks::StepState::Succeeded("quiet".into()));
-    assert!(matches!(pass(&mut seen), Plan::Gather { .. }));
+    assert!(matches!(pass(&mut seen), Plan::Gather(_)));
     // A volume that can't be read fails the point, and not before the system was woken.
     seen.movers.insert("data".into(), MoverState::Failed("permission denied".into()));
     assert_eq!(pass(&mut seen), Plan::Begin((0, HookPhase::After)));
@@ -184,4 +185,73 @@ fn the_same_again_changes_nothing() {
     let once = status(&seen, &plan, &Outcome::default(), at(NOW));
     seen.point.status = Some(once.clone());
     assert_eq!(status(&seen, &plan, &Outcome::default(), at("2026-11-24T03:00:00Z")), once);
+}
+
+/// One volume that is read from a snapshot, with a hook around it.
+fn frozen() -> Observed {
+    let mut seen = seen();
+    let step = serde_json::json!({"job": {"image": "i"}});
+    let hook = serde_json::json!([{"name": "quiet", "before": step, "after": step}]);
+    seen.point.spec.hooks = serde_json::from_value(hook).unwrap();
+    seen.point.spec.snapshots = vec![tripod_crds::recovery_point::SnapshotOf {
+        claim: "data".into(),
+        snapshot_class: "fast".into(),
+        storage_class: None,
+        size: "1Gi".into(),
+    }];
+    seen.objects = Some(part());
+    seen
+}
+
+fn pass(seen: &mut Observed) -> Plan {
+    let plan = decide(seen, at(NOW));
+    seen.point.status = Some(status(seen, &plan, &Outcome::default(), at(NOW)));
+    plan
+}
+
+fn ends(seen: &mut Observed, phase: HookPhase) {
+    assert_eq!(pass(seen), Plan::Begin((0, phase)));
+    seen.hooks.insert(("quiet".to_owned(), phase), hooks::StepState::Succeeded(String::new()));
+}
+
+#[test]
+fn hooks_wait_for_a_snapshot_and_not_for_what_is_read_from_it() {
+    let mut seen = frozen();
+    ends(&mut seen, HookPhase::Before);
+    let data = || vec!["data".to_owned()];
+    assert_eq!(pass(&mut seen), Plan::Gather(Missing { freeze: data(), ..Missing::default() }));
+    seen.snapshots.insert("data".into(), volume_snapshots::Seen { state: State::Pending, clone: false });
+    assert_eq!(pass(&mut seen), Plan::Gather(Missing { waiting: data(), ..Missing::default() }));
+    seen.snapshots.insert("data".into(), volume_snapshots::Seen { state: State::Ready, clone: false });
+    ends(&mut seen, HookPhase::After);
+    assert_eq!(pass(&mut seen), Plan::Gather(Missing { launch: data(), ..Missing::default() }));
+    seen.snapshots.insert("data".into(), volume_snapshots::Seen { state: State::Ready, clone: true });
+    seen.volumes.insert("data".into(), part());
+    seen.movers.insert("data".into(), MoverState::Succeeded);
+    assert_eq!(pass(&mut seen), Plan::Clear(data()));
+    seen.movers.clear();
+    // The claim is on its way out.
+    seen.snapshots.insert("data".into(), volume_snapshots::Seen { state: State::Absent, clone: true });
+    assert_eq!(pass(&mut seen), Plan::Clear(data()));
+    seen.snapshots.clear();
+    assert!(matches!(pass(&mut seen), Plan::Seal(_)));
+}
+
+#[test]
+fn what_fails_wakes_the_system_and_leaves_no_snapshot() {
+    for failing in ["snapshot", "mover"] {
+        let mut seen = frozen();
+        ends(&mut seen, HookPhase::Before);
+        let state = if failing == "snapshot" { State::Failed("no space".into()) } else { State::Ready };
+        seen.snapshots.insert("data".into(), volume_snapshots::Seen { state, clone: false });
+        ends(&mut seen, HookPhase::After);
+        if failing == "mover" {
+            seen.movers.insert("data".into(), MoverState::Failed("no space".into()));
+        }
+        assert_eq!(pass(&mut seen), Plan::Clear(vec!["data".into()]), "{failing}");
+        seen.movers.clear();
+        seen.snapshots.clear();
+        let Plan::Fail { message, .. } = pass(&mut seen) else { panic!("{failing}: not failed") };
+        assert!(message.contains("no space"), "{message}");
+    }
 }

@@ -153,7 +153,7 @@ pub fn is_derived(api_version: &str, kind: &str) -> bool {
             | ("events.k8s.io", "Event")
             | ("discovery.k8s.io", "EndpointSlice")
             | ("coordination.k8s.io", "Lease")
-            | ("metrics.k8s.io", _)
+            | ("metrics.k8s.io" | "snapshot.storage.k8s.io", _)
     ) || is_platforms_kind(group, kind)
 }
 

@@ -37,8 +37,12 @@ impl<'a> ClaimRules<'a> {
     /// What becomes of the files of a claim. Pure, total.
     #[must_use]
     pub fn claim(&self, claim: &Claim) -> Fate {
+        let is_platforms = claim.labels.get("app.kubernetes.io/managed-by").is_some_and(|by| by == "tripod");
         if !self.include.volumes {
             Fate::LeftOut(Reason::VolumesOff)
+        } else if is_platforms {
+            // Made from a snapshot, for the point that is being taken.
+            Fate::LeftOut(Reason::Platform)
         } else if self.exclude.volumes.contains(&claim.name) {
             Fate::LeftOut(Reason::VolumeExcluded)
         } else if !self.selector.matches(&claim.labels) {

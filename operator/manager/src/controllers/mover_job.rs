@@ -16,6 +16,8 @@ pub struct Mover<'a> {
     pub name: &'a str,
     pub namespace: &'a str,
     pub claim: &'a str,
+    /// The claim that is mounted: that one, or one made from a snapshot of it.
+    pub reads: &'a str,
     /// The words after `tripod mover`, without what every mover is told.
     pub words: Vec<String>,
     /// Restoring writes and sets owners; archiving only reads.
@@ -62,7 +64,7 @@ impl Mover<'_> {
                 "serviceAccountName": ACCOUNT, "automountServiceAccountToken": false,
                 "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
                 "containers": [container],
-                "volumes": [{"name": "volume", "persistentVolumeClaim": {"claimName": self.claim, "readOnly": !self.restores}},
+                "volumes": [{"name": "volume", "persistentVolumeClaim": {"claimName": self.reads, "readOnly": !self.restores}},
                     {"name": "token", "projected": {"sources": [token]}}],
             }),
         )

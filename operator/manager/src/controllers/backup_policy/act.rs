@@ -7,7 +7,7 @@ use tripod_crds::{
     BackupPolicy, DisasterRecoveryDrill, DisasterRecoveryDrillSpec, RecoveryPoint, RecoveryPointSpec,
 };
 use tripod_domain::backup_policy::{Action, Plan};
-use tripod_domain::namespace::{backup_objects, hook_binding};
+use tripod_domain::namespace::{backup_objects, hook_binding, snapshot_binding};
 use tripod_domain::proof::Step;
 
 use crate::context::Ctx;
@@ -33,6 +33,9 @@ async fn create_point(
     }
     if !spec.hooks.is_empty() {
         ctx.apply(&ctx.client, &hook_binding(&department, namespace)).await?;
+    }
+    if !spec.snapshots.is_empty() {
+        ctx.apply(&ctx.client, &snapshot_binding(&department, namespace)).await?;
     }
     let point = RecoveryPoint {
         metadata: ObjectMeta {

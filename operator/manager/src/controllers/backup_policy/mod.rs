@@ -2,6 +2,7 @@
 
 mod act;
 mod observe;
+mod storage;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,14 +1,16 @@
 //! Reads the policy's points and drills, the namespace's claims, and whether its buckets can be read.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
+use tripod_crds::backup_policy::VolumeSnapshots;
 use tripod_crds::centre::CentreRole;
 use tripod_crds::{BackupPolicy, Centre, DisasterRecoveryDrill, RecoveryPoint};
 use tripod_domain::backup_policy::Observed;
 
+use super::storage;
 use crate::context::{Ctx, Error};
 use crate::gather;
 use crate::stores::{StoreAccess, Stores};
@@ -22,6 +24,8 @@ pub(super) async fn observe(ctx: &Ctx, object: &BackupPolicy) -> Result<Observed
     let claims = ctx.api::<PersistentVolumeClaim>(&namespace).list(&ListParams::default()).await?;
     // Until the right to be active is held in a register, production is where systems are active.
     let active_here = own.is_some_and(|c| c.spec.role == CentreRole::Production);
+    let wanted = active_here && object.spec.include.volume_snapshots != VolumeSnapshots::Never;
+    let snapshot_classes = if wanted { storage::classes(ctx).await? } else { Vec::new() };
     let (bucket_errors, store_error) = match own {
         Some(centre) if active_here => buckets(ctx, centre, object).await,
         Some(_) => (Vec::new(), None),
@@ -40,6 +44,12 @@ pub(super) async fn observe(ctx: &Ctx, object: &BackupPolicy) -> Result<Observed
             .collect(),
         drills: drills.into_iter().filter(|d| d.spec.policy == object.name_any()).collect(),
         points: points.into_iter().filter(|p| p.spec.policy == object.name_any()).collect(),
+        storage: if snapshot_classes.is_empty() {
+            BTreeMap::new()
+        } else {
+            storage::storage(ctx, &claims.items).await?
+        },
+        snapshot_classes,
         claims: claims.iter().map(gather::claim).collect(),
         bucket_errors,
         store_error,

@@ -90,6 +90,7 @@ pub(super) async fn restore(
             name: &name,
             namespace: &from.namespace,
             claim,
+            reads: claim,
             words,
             restores: true,
             labels: json!({}),

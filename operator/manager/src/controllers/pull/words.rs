@@ -83,6 +83,7 @@ pub(super) async fn announce(ctx: &Ctx, vault: &SystemVault, manifest: &PointMan
             taken_at: Time(manifest.taken_at),
             objects: manifest.objects.is_some(),
             volumes: manifest.volumes.keys().cloned().collect(),
+            snapshots: Vec::new(),
             buckets: manifest.buckets.keys().cloned().collect(),
             selection: None,
             hooks: Vec::new(),

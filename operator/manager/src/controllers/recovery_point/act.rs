@@ -8,11 +8,11 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use tripod_crds::Centre;
 use tripod_domain::manifest::{BucketPart, PointManifest};
-use tripod_domain::recovery_point::{MoverState, Observed, Outcome, Plan};
+use tripod_domain::recovery_point::{Missing, MoverState, Observed, Outcome, Plan};
 use tripod_replication::replica::{self, Replica};
 use tripod_replication::{Created, Progress};
 
-use super::{POINT_LABEL, gather};
+use super::{POINT_LABEL, gather, snapshots};
 use crate::context::Ctx;
 use crate::controllers::mover_job::{self, Mover};
 use crate::stores::{Stores, replica_at};
@@ -21,10 +21,9 @@ use crate::vault::{SystemVault, layout};
 pub(super) async fn act(ctx: &Ctx, seen: &Observed, plan: &Plan) -> Outcome {
     let result = match plan {
         Plan::Watch | Plan::Fail { .. } | Plan::Begin(_) | Plan::Await(_) => return Outcome::default(),
-        Plan::Gather { objects, launch, buckets, .. } => {
+        Plan::Gather(missing) => {
             let mut outcome = Outcome::default();
-            outcome.error =
-                gather_parts(ctx, seen, *objects, launch, buckets, &mut outcome.not_listed).await.err();
+            outcome.error = gather_parts(ctx, seen, missing, &mut outcome.not_listed).await.err();
             return outcome;
         }
         Plan::Clear(claims) => {
@@ -45,23 +44,22 @@ pub(super) fn mover_name(point: &str, claim: &str) -> String {
 async fn gather_parts(
     ctx: &Ctx,
     seen: &Observed,
-    objects: bool,
-    launch: &[String],
-    buckets: &[String],
+    missing: &Missing,
     not_listed: &mut Option<Vec<String>>,
 ) -> Result<(), String> {
     let system = seen.point.namespace().unwrap_or_default();
     let point = seen.point.name_any();
     let (centre, vault) = ctx.stores.vault_at(&ctx.centre, &system).await.map_err(|e| e.to_string())?;
     vault.ensure_repository().await.map_err(|e| e.to_string())?;
-    // Movers first: they work while the rest is gathered.
-    for claim in launch {
+    // Snapshots first, all at one moment; then movers, which work while the rest is gathered.
+    snapshots::freeze(ctx, &seen.point, &missing.freeze).await?;
+    for claim in &missing.launch {
         launch_mover(ctx, seen, &system, &point, claim).await?;
     }
-    if objects {
+    if missing.objects {
         *not_listed = Some(archive_objects(ctx, seen, &vault).await?);
     }
-    for bucket in buckets {
+    for bucket in &missing.buckets {
         copy_bucket(ctx, &centre, &vault, &point, bucket)
             .await
             .map_err(|e| format!("bucket {bucket}: {e}"))?;
@@ -85,18 +83,20 @@ async fn launch_mover(
     }
     let words = ["push", "--point", point].map(str::to_owned).to_vec();
     let labels = json!({POINT_LABEL: point});
-    let job = Mover { name: &name, namespace: system, claim, words, restores: false, labels }.job(ctx);
+    let clone = snapshots::clone(ctx, &seen.point, claim).await?;
+    let reads = clone.as_deref().unwrap_or(claim);
+    let job = Mover { name: &name, namespace: system, claim, reads, words, restores: false, labels }.job(ctx);
     ctx.apply(&ctx.client, &job).await.map(drop)
 }
 
-/// Movers that are through, by uid and version: one that was made anew meanwhile is left alone.
+/// Movers that are through, by uid and version: one that was made anew meanwhile is left alone; and snapshots.
 async fn clear(ctx: &Ctx, seen: &Observed, claims: &[String]) -> Result<(), String> {
     let jobs = ctx.api::<k8s_openapi::api::batch::v1::Job>(&seen.point.namespace().unwrap_or_default());
     for claim in claims {
         let name = mover_name(&seen.point.name_any(), claim);
         mover_job::remove(&jobs, &name).await.map_err(|e| format!("mover {name}: {e}"))?;
     }
-    Ok(())
+    snapshots::remove(ctx, &seen.point, claims).await
 }
 
 /// The kinds that may not be listed.

@@ -4,6 +4,7 @@ mod act;
 mod gather;
 mod hooks;
 mod observe;
+mod snapshots;
 
 pub use hooks::Running as RunningHooks;
 

@@ -13,6 +13,7 @@ use tripod_domain::change::HISTORY;
 use tripod_domain::disaster_recovery_drill::Progress;
 use tripod_domain::manifest::{CopyRecord, Part, PointManifest};
 use tripod_domain::recovery_point::{MoverState, Observed, Reading};
+use tripod_domain::volume_snapshots;
 
 use crate::context::{Ctx, Error};
 use crate::controllers::mover_job;
@@ -33,6 +34,7 @@ pub(super) async fn observe(ctx: &Ctx, object: &RecoveryPoint) -> Result<Observe
         volumes: BTreeMap::new(),
         buckets: BTreeMap::new(),
         movers: BTreeMap::new(),
+        snapshots: BTreeMap::new(),
         before: Vec::new(),
         hooks: BTreeMap::new(),
         readings: readings(ctx, &centres, &system, &point).await,
@@ -64,6 +66,7 @@ pub(super) async fn observe(ctx: &Ctx, object: &RecoveryPoint) -> Result<Observe
         };
         seen.movers.insert(claim.clone(), state);
     }
+    seen.snapshots = super::snapshots::observe(ctx, object).await?;
     for bucket in &object.spec.buckets {
         if let Some(part) = part(&vault, &layout::bucket_part(&system, &point, bucket)).await? {
             seen.buckets.insert(bucket.clone(), part);
@@ -71,7 +74,8 @@ pub(super) async fn observe(ctx: &Ctx, object: &RecoveryPoint) -> Result<Observe
     }
     let spec = &object.spec;
     // When the manifest is next, and not at each pass that waits for movers to end.
-    let cleared = seen.movers.values().all(|state| *state == MoverState::Absent);
+    let cleared = seen.movers.values().all(|state| *state == MoverState::Absent)
+        && seen.snapshots.values().all(volume_snapshots::Seen::is_gone);
     let whole = seen.objects.is_some() || !spec.objects;
     if cleared
         && whole

@@ -30,6 +30,7 @@ async fn launch(ctx: &Ctx, restore: &Restore, claim: &str) -> Result<(), String>
         name: &name,
         namespace: &namespace,
         claim,
+        reads: claim,
         words: ["pull", "--replace", "--restore", &restore_name].map(str::to_owned).to_vec(),
         restores: true,
         labels: json!({RESTORE_LABEL: restore_name}),
