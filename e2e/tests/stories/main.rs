@@ -45,3 +45,4 @@ mod tenancy;
 mod unusual_change;
 mod utilisation;
 mod velero;
+mod volume_snapshots;

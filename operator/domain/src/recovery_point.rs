@@ -303,6 +303,8 @@ fn seal(seen: &Observed, now: Timestamp) -> PointManifest {
 pub struct Outcome {
     /// The first thing that went wrong; it will be tried again.
     pub error: Option<String>,
+    /// What went wrong and will not go away by itself.
+    pub failing: Option<Failing>,
     /// The manifest is in the vault.
     pub sealed: bool,
     /// Kinds that may not be listed, once the objects were gathered.
@@ -376,7 +378,7 @@ pub fn status(seen: &Observed, plan: &Plan, outcome: &Outcome, now: Timestamp) -
         centres,
         not_listed: outcome.not_listed.clone().unwrap_or(previous.not_listed),
         hooks: course.hooks,
-        failing: course.failing,
+        failing: course.failing.or_else(|| outcome.failing.clone()),
         unusual: manifest.map(|m| m.unusual.clone()).or_else(|| noted(seen)).unwrap_or(previous.unusual),
     }
 }

@@ -7,6 +7,7 @@ use kube::api::DeleteParams;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use tripod_crds::Centre;
+use tripod_crds::recovery_point::Failing;
 use tripod_domain::manifest::{BucketPart, PointManifest};
 use tripod_domain::recovery_point::{Missing, MoverState, Observed, Outcome, Plan};
 use tripod_replication::replica::{self, Replica};
@@ -23,7 +24,11 @@ pub(super) async fn act(ctx: &Ctx, seen: &Observed, plan: &Plan) -> Outcome {
         Plan::Watch | Plan::Fail { .. } | Plan::Begin(_) | Plan::Await(_) => return Outcome::default(),
         Plan::Gather(missing) => {
             let mut outcome = Outcome::default();
-            outcome.error = gather_parts(ctx, seen, missing, &mut outcome.not_listed).await.err();
+            match gather_parts(ctx, seen, missing, &mut outcome.not_listed).await {
+                Ok(()) => {}
+                Err(Stop::Again(error)) => outcome.error = Some(error),
+                Err(Stop::Final(why)) => outcome.failing = Some(why),
+            }
             return outcome;
         }
         Plan::Clear(claims) => {
@@ -32,6 +37,20 @@ pub(super) async fn act(ctx: &Ctx, seen: &Observed, plan: &Plan) -> Outcome {
         Plan::Seal(manifest) => seal(ctx, manifest).await,
     };
     Outcome { sealed: result.is_ok(), error: result.err(), ..Outcome::default() }
+}
+
+/// Why a pass did not get to its end.
+pub(super) enum Stop {
+    /// It is tried again.
+    Again(String),
+    /// Nothing will make it go away by itself.
+    Final(Failing),
+}
+
+impl From<String> for Stop {
+    fn from(words: String) -> Self {
+        Self::Again(words)
+    }
 }
 
 /// The name of a volume's mover: the same for the same point and claim, and never too long.
@@ -46,7 +65,7 @@ async fn gather_parts(
     seen: &Observed,
     missing: &Missing,
     not_listed: &mut Option<Vec<String>>,
-) -> Result<(), String> {
+) -> Result<(), Stop> {
     let system = seen.point.namespace().unwrap_or_default();
     let point = seen.point.name_any();
     let (centre, vault) = ctx.stores.vault_at(&ctx.centre, &system).await.map_err(|e| e.to_string())?;
@@ -73,7 +92,7 @@ async fn launch_mover(
     system: &str,
     point: &str,
     claim: &str,
-) -> Result<(), String> {
+) -> Result<(), Stop> {
     let name = mover_name(point, claim);
     if seen.movers.get(claim) == Some(&MoverState::Succeeded) {
         // It succeeded and its part is not there: it has to run again, under the same name.
@@ -86,7 +105,7 @@ async fn launch_mover(
     let clone = snapshots::clone(ctx, &seen.point, claim).await?;
     let reads = clone.as_deref().unwrap_or(claim);
     let job = Mover { name: &name, namespace: system, claim, reads, words, restores: false, labels }.job(ctx);
-    ctx.apply(&ctx.client, &job).await.map(drop)
+    Ok(ctx.apply(&ctx.client, &job).await.map(drop)?)
 }
 
 /// Movers that are through, by uid and version: one that was made anew meanwhile is left alone; and snapshots.

@@ -8,9 +8,10 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Preconditions};
 use kube::{Api, Client, ResourceExt};
 use tripod_crds::RecoveryPoint;
-use tripod_crds::recovery_point::SnapshotOf;
+use tripod_crds::recovery_point::{Failing, SnapshotOf};
 use tripod_domain::volume_snapshots::{self, Seen, State};
 
+use super::act::Stop;
 use crate::context::{Ctx, Error};
 
 /// The account that the operator acts as here.
@@ -49,20 +50,26 @@ pub(super) async fn freeze(ctx: &Ctx, point: &RecoveryPoint, claims: &[String]) 
     Ok(())
 }
 
-/// Makes the claim from the snapshot of `claim`; none where it is read itself.
-pub(super) async fn clone(ctx: &Ctx, point: &RecoveryPoint, claim: &str) -> Result<Option<String>, String> {
+/// Makes the claim from the snapshot of `claim`; none where it is read itself. What no quota has room for will not have any
+/// while a point is taken.
+pub(super) async fn clone(ctx: &Ctx, point: &RecoveryPoint, claim: &str) -> Result<Option<String>, Stop> {
     let Some(of) = of_claim(point, claim) else { return Ok(None) };
     let (namespace, name, uid) = identity(point);
     let client = client(ctx, point).map_err(|e| e.to_string())?;
-    let made = ctx.apply(&client, &volume_snapshots::clone(&namespace, (&name, &uid), of)).await;
-    made.map_err(|e| {
-        format!(
-            "the claim that is made from the snapshot of {claim}: {e}; it counts against the quota while the point is taken: ask \
-             for {} more, or set spec.include.volumeSnapshots to Never",
-            of.size
-        )
-    })?;
-    Ok(Some(volume_snapshots::name(&name, claim)))
+    match ctx.try_apply(&client, &volume_snapshots::clone(&namespace, (&name, &uid), of)).await {
+        Ok(_) => Ok(Some(volume_snapshots::name(&name, claim))),
+        Err(kube::Error::Api(status)) if status.message.contains("exceeded quota") => {
+            let message = format!(
+                "the claim that is made from the snapshot of {claim} counts against the quota while the point is taken, and does \
+                 not fit: {}; ask for {} more, or set spec.include.volumeSnapshots of the policy to Never",
+                status.message, of.size
+            );
+            Err(Stop::Final(Failing { reason: "QuotaExceeded".into(), message }))
+        }
+        Err(error) => {
+            Err(Stop::Again(format!("the claim that is made from the snapshot of {claim}: {error}")))
+        }
+    }
 }
 
 /// Removes what was made for these claims, by uid and version.
