@@ -277,7 +277,8 @@ fn as_read(seen: &Observed) -> String {
         let names = claims.iter().map(|claim| claim.as_str()).collect::<Vec<_>>().join(", ");
         format!("; volumes read {how}: {names}")
     })
-    .collect()
+    .collect::<Vec<_>>()
+    .concat()
 }
 
 /// What came of the plan.

@@ -119,22 +119,24 @@ fn percent(part: u64, of: u64) -> u64 {
 
 /// How much was new is known only where there was something to compare with: the first point of a part is all new.
 pub(crate) fn forget_first(manifest: &mut PointManifest, before: &[PointManifest]) {
-    // A repository of another master key has nothing of what the one before had.
-    let is_first =
-        |part: &Part, earlier: &mut dyn Iterator<Item = &Part>| !earlier.any(|e| e.key == part.key);
     if let Some(part) = &mut manifest.objects
-        && is_first(part, &mut before.iter().filter_map(|point| point.objects.as_ref()))
+        && is_first(part, before.iter().filter_map(|point| point.objects.as_ref()))
     {
         part.added = None;
     }
     for (name, part) in &mut manifest.volumes {
-        if is_first(part, &mut before.iter().filter_map(|point| point.volumes.get(name))) {
+        if is_first(part, before.iter().filter_map(|point| point.volumes.get(name))) {
             part.added = None;
         }
     }
     for (name, part) in &mut manifest.buckets {
         part.added = part.added.filter(|_| before.iter().any(|point| point.buckets.contains_key(name)));
     }
+}
+
+/// A repository of another master key has nothing of what the one before had.
+fn is_first<'p>(part: &Part, mut earlier: impl Iterator<Item = &'p Part>) -> bool {
+    !earlier.any(|of| of.key == part.key)
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ pub(super) async fn classes(ctx: &Ctx) -> Result<Vec<Class>, Error> {
     };
     let mut classes = Vec::new();
     for object in listed {
-        classes.extend(Class::of(&serde_json::to_value(object)?));
+        classes.extend(Class::of(&serde_json::to_value(object).map_err(kube::Error::SerdeError)?));
     }
     Ok(classes)
 }

@@ -27,7 +27,10 @@ pub(super) async fn observe(ctx: &Ctx, point: &RecoveryPoint) -> Result<BTreeMap
     for of in &point.spec.snapshots {
         let name = volume_snapshots::name(&point.name_any(), &of.claim);
         let state = match there.snapshots.get_opt(&name).await? {
-            Some(snapshot) => volume_snapshots::state(&serde_json::to_value(snapshot)?, Timestamp::now()),
+            Some(snapshot) => {
+                let object = serde_json::to_value(snapshot).map_err(kube::Error::SerdeError)?;
+                volume_snapshots::state(&object, Timestamp::now())
+            }
             None => State::Absent,
         };
         let clone = there.claims.get_opt(&name).await?.is_some();
