@@ -65,6 +65,11 @@ enum Command {
         #[arg(long)]
         pool: Option<String>,
     },
+    /// Give a cluster storage with snapshots: the classes `lab-csi`.
+    Snapshots {
+        #[arg(default_value = "production")]
+        centre: String,
+    },
     /// Build everything the lab is made of, and start nothing.
     Build {
         /// Also S3 servers of other makes, which only some tests start.
@@ -124,6 +129,7 @@ fn run(arguments: &Arguments) -> Result<()> {
             let nodes = FakeNodes { count: *count, pool: pool.as_deref(), ..FakeNodes::default() };
             Lab::open(name)?.add_fake_nodes(centre, &nodes)?;
         }
+        Command::Snapshots { centre } => Lab::open(name)?.start_snapshots(centre)?,
         Command::Program { program } => println!("{}", build::Binaries::locate()?.path(program).display()),
         Command::Build { stores } => {
             build::check_machine()?;

@@ -13,6 +13,7 @@ pub mod pki;
 pub mod process;
 pub mod progress;
 pub mod prometheus;
+pub mod snapshots;
 pub mod store;
 pub mod stores;
 
@@ -261,6 +262,17 @@ impl Lab {
         Ok(())
     }
 
+    /// Gives a centre's cluster storage with snapshots, unless it has; see [`snapshots`].
+    ///
+    /// # Errors
+    /// When the centre has no cluster, and when the storage does not become ready.
+    pub fn start_snapshots(&self, centre: &str) -> Result<()> {
+        if !self.has_cluster(centre) {
+            bail!("centre {centre} has no cluster");
+        }
+        snapshots::ensure(&self.binaries, &self.layout.centre(centre)?)
+    }
+
     /// The process of a centre's component.
     ///
     /// # Errors
@@ -291,7 +303,8 @@ impl Lab {
     pub fn status(&self) -> Result<Vec<(String, Vec<Component>)>> {
         let state = |centre: &CentreLayout| {
             let cluster = if self.has_cluster(&centre.name) { &COMPONENTS[..] } else { &[] };
-            let all = cluster.iter().copied().chain([store::COMPONENT]);
+            let storage = if snapshots::is_there(centre) { &snapshots::COMPONENTS[..] } else { &[] };
+            let all = cluster.iter().chain(storage).copied().chain([store::COMPONENT]);
             all.map(|component| (component, process::running(centre, component).is_some())).collect()
         };
         Ok(all_centres(&self.layout)?.iter().map(|centre| (centre.name.clone(), state(centre))).collect())
@@ -338,6 +351,7 @@ fn stop_centre(centre: &CentreLayout) {
     // The kubelet first, so that it starts nothing new; then everything against the order of starting.
     process::stop(centre, "kubelet", Duration::from_secs(5));
     process::stop(centre, PROVISIONER, Duration::from_secs(2));
+    snapshots::stop(centre);
     for component in COMPONENTS.iter().rev().filter(|c| **c != "etcd") {
         process::stop(centre, component, Duration::from_secs(3));
     }

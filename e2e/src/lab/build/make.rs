@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 use super::super::command::output;
 use super::{Origin, Recipe, sources};
@@ -48,12 +49,27 @@ pub(super) fn build(recipe: &Recipe, program: &Path) -> Result<()> {
     let built = unfinished.join(recipe.name);
     match recipe.origin {
         Origin::Go => bail!("{} is built with the other commands of its module", recipe.name),
+        Origin::Files(path) => copy(recipe.package, path, &built),
         Origin::Debian(path) => unpack(recipe.package, path, &unfinished, &built),
         Origin::Crate(features) => install(recipe, features, &unfinished),
         Origin::Tree => unpack_all(recipe.package, &unfinished, &built),
     }?;
     fs::rename(built, program)?;
     Ok(fs::remove_dir_all(unfinished)?)
+}
+
+/// Copies the files of a folder of a Go module.
+fn copy(module: &str, path: &str, to: &Path) -> Result<()> {
+    let mut go = Command::new("go");
+    go.current_dir(sources()).args(["mod", "download", "-json", module]);
+    let answer: Value = serde_json::from_str(&output(&mut go)?)?;
+    let folder = Path::new(answer["Dir"].as_str().context("go does not say where the module is")?).join(path);
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+        let entry = entry?;
+        fs::copy(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(())
 }
 
 /// Builds a crate. Not optimised: it is built more often than it is busy.

@@ -18,7 +18,7 @@ use super::progress::Progress;
 
 /// Commands of the lab's Go module. One module, so that they agree on versions, and what they share, most of all the
 /// libraries of Kubernetes, is compiled once.
-const COMMANDS: [(&str, &str); 17] = [
+const COMMANDS: [(&str, &str); 21] = [
     ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
     ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
     ("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
@@ -32,11 +32,19 @@ const COMMANDS: [(&str, &str); 17] = [
     ("coredns", "./coredns"),
     ("metrics-server", "sigs.k8s.io/metrics-server/cmd/metrics-server"),
     ("provisioner", "./provisioner"),
+    ("csi", "./csi"),
+    ("csi-provisioner", "github.com/kubernetes-csi/external-provisioner/v6/cmd/csi-provisioner"),
+    ("csi-snapshotter", "github.com/kubernetes-csi/external-snapshotter/v8/cmd/csi-snapshotter"),
+    ("snapshot-controller", "github.com/kubernetes-csi/external-snapshotter/v8/cmd/snapshot-controller"),
     ("pause", "./pause"),
     ("helm", "helm.sh/helm/v4/cmd/helm"),
     ("kwok", "sigs.k8s.io/kwok/cmd/kwok"),
     ("versitygw", "github.com/versity/versitygw/cmd/versitygw"),
 ];
+
+/// Folders of files that modules of these commands bring along.
+const FILES: [(&str, &str, &str); 1] =
+    [("snapshot-crds", "github.com/kubernetes-csi/external-snapshotter/client/v8", "config/crd")];
 
 /// Programs out of Debian packages that are unpacked and not installed: installed, they would start a service.
 const UNPACKED: [(&str, &str, &str); 2] =
@@ -78,6 +86,8 @@ struct Recipe {
 enum Origin {
     /// A package that the lab's Go module knows.
     Go,
+    /// A folder of a module that the lab's Go module knows.
+    Files(&'static str),
     /// A Debian package, at this path in it.
     Debian(&'static str),
     /// A crate, with these features.
@@ -251,17 +261,19 @@ fn recipes() -> Result<Vec<Recipe>> {
     Ok(recipes)
 }
 
-/// Of the commands of the module, with a hash over everything that decides what is built.
+/// Of the commands of the module and of files of others, with a hash over everything that decides what is built.
 fn go_recipes() -> Result<Vec<Recipe>> {
     let mut module = Sha256::new();
     module.update(run("go", &["env", "GOVERSION", "GOARCH"])?);
     module.update(make::versioned());
     hash_folder(&sources(), &mut module)?;
-    let recipe = |(name, package)| {
+    let recipe = |(name, package), origin| {
         let hash = short(module.clone().chain_update(package));
-        Recipe { name, package, origin: Origin::Go, hash }
+        Recipe { name, package, origin, hash }
     };
-    Ok(COMMANDS.map(recipe).into())
+    let commands = COMMANDS.map(|command| recipe(command, Origin::Go));
+    let files = FILES.map(|(name, module, folder)| recipe((name, module), Origin::Files(folder)));
+    Ok(commands.into_iter().chain(files).collect())
 }
 
 /// The gateway of every centre, and servers that differ from it.
