@@ -282,7 +282,8 @@ evictionHard: {{memory.available: 50Mi, nodefs.available: 1%, imagefs.available:
             certificate = self.pki.certificate("kubelet"),
             key = self.pki.key("kubelet"),
             logs = self.path("pod-logs"),
-            plugins = self.path("kubelet/plugins"),
+            // Not its `plugins`: there it keeps what CSI drivers have mounted, and would take those folders for plugins.
+            plugins = self.path("kubelet/flexvolumes"),
         )
     }
 
