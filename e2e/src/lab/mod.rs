@@ -273,6 +273,39 @@ impl Lab {
         snapshots::ensure(&self.binaries, &self.layout.centre(centre)?)
     }
 
+    /// Kills a component of a centre's cluster, without a goodbye.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn crash(&self, centre: &str, component: &str) -> Result<()> {
+        process::kill(&[self.component(centre, component)?]);
+        Ok(())
+    }
+
+    /// Takes the power from the node of a centre: whatever runs of its cluster ends at once, and its containers with it. Its
+    /// store stands elsewhere.
+    ///
+    /// # Errors
+    /// When the centre has no cluster.
+    pub fn cut_power(&self, centre: &str) -> Result<()> {
+        if !self.has_cluster(centre) {
+            bail!("centre {centre} has no cluster");
+        }
+        let layout = self.layout.centre(centre)?;
+        let store = process::running(&layout, store::COMPONENT);
+        let all = process::all_of(&self.layout, std::slice::from_ref(&layout));
+        process::kill(&all.into_iter().filter(|one| Some(one) != store.as_ref()).collect::<Vec<_>>());
+        Ok(())
+    }
+
+    /// Starts again what does not run of a centre, and waits until it is ready.
+    ///
+    /// # Errors
+    /// Names the component that is not ready.
+    pub fn revive(&self, centre: &str, progress: &Progress) -> Result<()> {
+        self.start_centre(&self.layout.centre(centre)?, &self.pause_image()?, progress)
+    }
+
     /// The process of a centre's component.
     ///
     /// # Errors

@@ -28,6 +28,7 @@ mod object_lock;
 mod one_cluster;
 mod policies;
 mod power;
+mod power_loss;
 mod proof;
 mod recovery;
 mod replicate;

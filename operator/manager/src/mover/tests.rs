@@ -1,7 +1,4 @@
-//! The whole way: a tree on a disk, a mover, a real gateway over TLS, a real S3 store, `restic`, and back.
-//!
-//! Run where `TRIPOD_TEST_S3_ENDPOINT` names a store that `TRIPOD_TEST_S3_ID` and `TRIPOD_TEST_S3_SECRET` open;
-//! passed over elsewhere.
+//! The whole way: a tree on a disk, a mover, a real gateway over TLS, a store in memory, Debian's `restic`, and back.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
@@ -9,10 +6,11 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use tripod_replication::{Reach, Store, StoreConfig};
+use tripod_replication::Store;
 
 use super::*;
 use crate::gateway::{Gatekeeper, Refusal, certificate, serve};
+use crate::vault::memory_store::{BucketOptions, MemoryStore, Options};
 use crate::vault::{Document, MasterKey, Part, SystemVault, layout};
 
 const TOKEN: &str = "a-token";
@@ -47,20 +45,21 @@ impl Gatekeeper for Known {
 }
 
 struct Lab {
+    memory: MemoryStore,
     vault: SystemVault,
     gateway: String,
     home: tempfile::TempDir,
     ca: String,
 }
 
-/// A bucket of its own, and a gateway in front of it.
-async fn lab(name: &str) -> Option<Lab> {
-    let endpoint = std::env::var("TRIPOD_TEST_S3_ENDPOINT").ok()?;
+/// A store of its own, and a gateway in front of it.
+async fn lab() -> Lab {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let bucket = format!("vault-{name}-{}", std::process::id());
-    let store = store(&endpoint);
-    store.ensure_bucket(&bucket, false).await.unwrap();
-    let vault = SystemVault::new(store, bucket, "tax".to_owned(), MasterKey::new(&[7; 32]).unwrap());
+    let memory = MemoryStore::start(Options::default()).await.unwrap();
+    memory.create_bucket("vault", BucketOptions::default());
+    let store = Store::connect(&memory.config()).unwrap();
+    let key = MasterKey::new(&[7; 32]).unwrap();
+    let vault = SystemVault::new(store, "vault".to_owned(), "tax".to_owned(), key);
     let certificate = certificate::issue(&["localhost".to_owned()], jiff::Timestamp::now()).unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let gateway = format!("https://localhost:{}", listener.local_addr().unwrap().port());
@@ -71,21 +70,7 @@ async fn lab(name: &str) -> Option<Lab> {
     });
     let home = tempfile::tempdir().unwrap();
     fs::write(home.path().join("token"), TOKEN).unwrap();
-    Some(Lab { vault, gateway, home, ca })
-}
-
-fn store(endpoint: &str) -> Store {
-    let from = |name: &str| std::env::var(name).unwrap_or_else(|_| "tripod".to_owned());
-    Store::connect(&StoreConfig {
-        endpoint: endpoint.to_owned(),
-        region: "us-east-1".to_owned(),
-        ca_pem: None,
-        access_key_id: from("TRIPOD_TEST_S3_ID"),
-        secret_access_key: from("TRIPOD_TEST_S3_SECRET"),
-        session_token: None,
-        reach: Reach::default(),
-    })
-    .unwrap()
+    Lab { memory, vault, gateway, home, ca }
 }
 
 impl Lab {
@@ -105,14 +90,14 @@ impl Lab {
     }
 
     fn restic(&self, arguments: &[&str]) -> String {
-        let endpoint = std::env::var("TRIPOD_TEST_S3_ENDPOINT").unwrap();
-        let from = |name: &str| std::env::var(name).unwrap_or_else(|_| "tripod".to_owned());
-        let repository = format!("s3:{endpoint}/{}/{}", self.vault.bucket, self.vault.repository_path());
+        let store = self.memory.config();
+        let repository =
+            format!("s3:{}/{}/{}", store.endpoint, self.vault.bucket, self.vault.repository_path());
         let output = Command::new("restic")
             .args(["--no-cache", "-r", &repository])
             .args(arguments)
-            .env("AWS_ACCESS_KEY_ID", from("TRIPOD_TEST_S3_ID"))
-            .env("AWS_SECRET_ACCESS_KEY", from("TRIPOD_TEST_S3_SECRET"))
+            .env("AWS_ACCESS_KEY_ID", store.access_key_id)
+            .env("AWS_SECRET_ACCESS_KEY", store.secret_access_key)
             .env("RESTIC_PASSWORD", MasterKey::new(&[7; 32]).unwrap().repository_password("tax"))
             .output()
             .unwrap();
@@ -184,7 +169,7 @@ fn same_metadata(a: &Path, b: &Path) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_volume_goes_in_and_comes_out_and_restic_reads_it() {
-    let Some(lab) = lab("way").await else { return };
+    let lab = lab().await;
     let (from, to, by_restic) =
         (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     plant(from.path());
@@ -225,7 +210,7 @@ async fn a_volume_goes_in_and_comes_out_and_restic_reads_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn documents_come_back_as_they_were() {
-    let Some(lab) = lab("documents").await else { return };
+    let lab = lab().await;
     // Two operators at once, and a third time for good measure: one repository.
     let (a, b) = tokio::join!(lab.vault.ensure_repository(), lab.vault.ensure_repository());
     a.unwrap();
@@ -251,7 +236,7 @@ async fn documents_come_back_as_they_were() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_is_cut_off_leaves_no_snapshot() {
-    let Some(lab) = lab("cut").await else { return };
+    let lab = lab().await;
     lab.vault.ensure_repository().await.unwrap();
     let mut whole = Vec::new();
     let mut sender = crate::vault::wire::Sender::new(&mut whole);
@@ -279,7 +264,7 @@ async fn a_stream_that_is_cut_off_leaves_no_snapshot() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_refused_learns_why_and_leaves_nothing() {
-    let Some(lab) = lab("refused").await else { return };
+    let lab = lab().await;
     let from = tempfile::tempdir().unwrap();
     let mut args = lab.push(from.path());
     args.point = "other".to_owned();
@@ -293,7 +278,7 @@ async fn who_is_refused_learns_why_and_leaves_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mover_that_dies_and_a_vault_that_fails_are_both_noticed() {
-    let Some(lab) = lab("broken").await else { return };
+    let lab = lab().await;
     let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     fs::write(from.path().join("a"), noise(3 << 20, 1)).unwrap();
 
@@ -326,13 +311,41 @@ async fn a_mover_that_dies_and_a_vault_that_fails_are_both_noticed() {
     );
 }
 
+/// Where the volume of the test below is, in the process that has it.
+const FULL: &str = "TRIPOD_TEST_FULL_VOLUME";
+
+/// On a volume with too little room: a file system in a mount namespace of another process, which goes with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_that_is_too_small_is_an_error_that_says_so() {
+    let Some(to) = std::env::var_os(FULL) else {
+        let folder = tempfile::tempdir().unwrap();
+        let script = "mount -t tmpfs -o size=1m none \"$1\" && exec \"$2\" --exact --nocapture \"$3\"";
+        let this = "mover::tests::a_volume_that_is_too_small_is_an_error_that_says_so";
+        let mut apart = Command::new("unshare");
+        apart.args(["--map-root-user", "--mount", "/bin/sh", "-euc", script, "sh"]);
+        apart.arg(folder.path()).arg(std::env::current_exe().unwrap()).arg(this).env(FULL, folder.path());
+        let ended = apart.output().unwrap();
+        let told = String::from_utf8_lossy(&ended.stdout).into_owned();
+        assert!(ended.status.success() && told.contains("1 passed"), "{ended:?}");
+        return;
+    };
+    let lab = lab().await;
+    let from = tempfile::tempdir().unwrap();
+    fs::write(from.path().join("small"), noise(1000, 1)).unwrap();
+    fs::write(from.path().join("z-too-large"), noise(2 << 20, 2)).unwrap();
+    push::run(&lab.push(from.path())).await.unwrap();
+    let args = PullArgs { common: lab.common(Path::new(&to)), replace: false, restore: None };
+    let error = pull::run(&args).await.unwrap_err().to_string();
+    assert!(error.contains("No space left on device"), "{error}");
+}
+
 /// Not a proof but a measurement: `TRIPOD_TEST_PUSH_MIB` of noise in one file, and the most memory that mover and
 /// gateway, here one process, ever held.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement, and slow"]
 async fn a_large_file_takes_little_memory() {
     use std::io::Write as _;
-    let Some(lab) = lab("large").await else { return };
+    let lab = lab().await;
     let mib: u64 = std::env::var("TRIPOD_TEST_PUSH_MIB").map_or(256, |text| text.parse().unwrap());
     let from = tempfile::tempdir().unwrap();
     let mut file = fs::File::create(from.path().join("large")).unwrap();
