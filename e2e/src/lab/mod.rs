@@ -278,7 +278,7 @@ impl Lab {
     /// # Errors
     /// When it does not run.
     pub fn crash(&self, centre: &str, component: &str) -> Result<()> {
-        process::kill(&[self.component(centre, component)?]);
+        process::kill_all(&[self.component(centre, component)?]);
         Ok(())
     }
 
@@ -294,7 +294,7 @@ impl Lab {
         let layout = self.layout.centre(centre)?;
         let store = process::running(&layout, store::COMPONENT);
         let all = process::all_of(&self.layout, std::slice::from_ref(&layout));
-        process::kill(&all.into_iter().filter(|one| Some(one) != store.as_ref()).collect::<Vec<_>>());
+        process::kill_all(&all.into_iter().filter(|one| Some(one) != store.as_ref()).collect::<Vec<_>>());
         Ok(())
     }
 

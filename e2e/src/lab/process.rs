@@ -228,11 +228,11 @@ pub fn end(processes: &[Process], patience: Duration) {
     while processes.iter().any(Process::is_alive) && asked.elapsed() < patience {
         std::thread::sleep(Duration::from_millis(50));
     }
-    kill(processes);
+    kill_all(processes);
 }
 
 /// Ends processes without asking.
-pub fn kill(processes: &[Process]) {
+pub fn kill_all(processes: &[Process]) {
     for process in processes {
         process.signal(Signal::SIGKILL);
     }
