@@ -84,9 +84,21 @@ fn missed_when_taken_out(system: &System<'_>, keys: &Keys<'_>, first: &str) -> R
         ensure!(told.starts_with("KeysGiven=False") && told.contains(&old), "{told}");
         Ok(())
     })?;
-    let admin = Person::admin_of("keys")?;
-    let words = ["browse", first, "volumes/bulk", "--centre", "remote", "-n", &system.namespace()];
-    refused(admin.tripod(&words), "a look without the key", "master key that this operator is not given")?;
+    let namespace = system.namespace();
+    let question = json!({"apiVersion": "tripod.cloud/v1alpha1", "kind": "Inspection",
+        "metadata": {"name": "without-key", "namespace": namespace}, "spec": {"recoveryPoint": first, "path": "volumes/bulk"}});
+    remote.apply(&question.to_string())?;
+    remote.until(
+        "the look to be refused",
+        PATIENCE,
+        &["-n", &namespace, "inspection/without-key"],
+        |seen| {
+            let told = described(seen, "Ready");
+            ensure!(told.contains("master key that this operator is not given"), "{told}");
+            Ok(())
+        },
+    )?;
+    remote.run(&["-n", &namespace, "delete", "inspection/without-key"])?;
     keys.give("remote", &[("key", &keys.new), ("before", &keys.old)])
 }
 
