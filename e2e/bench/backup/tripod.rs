@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
-use serde_json::json;
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
 use tripod_e2e::installation::Installation;
 use tripod_e2e::kubectl::{Kubectl, described};
 use tripod_e2e::system::System;
@@ -45,13 +45,7 @@ impl<'a> Tripod<'a> {
     pub fn back_up(&self, objects: usize) -> Result<(Row, String)> {
         let watched = self.watch()?;
         let point = self.system.back_up()?;
-        let words = ["-n", &self.source, &format!("recoverypoint/{point}")];
-        let ended = self.kubectl.until("the point to be complete", PATIENCE, &words, |seen| {
-            match seen["status"]["phase"].as_str() {
-                Some("Complete" | "Failed") => Ok(seen.clone()),
-                _ => bail!("{}", described(seen, "Ready")),
-            }
-        })?;
+        let ended = self.phase(&self.source, &format!("recoverypoint/{point}"), "Complete")?;
         let row = watched.end("tripod".to_owned(), "backup", objects)?;
         let taken = ended["status"]["contents"]["objects"].as_u64();
         ensure!(
@@ -67,11 +61,7 @@ impl<'a> Tripod<'a> {
     pub fn back_up_files(&self, what: &'static str, files: usize) -> Result<(Vec<Row>, String)> {
         let (point, rows) = self.with_movers(what, files, || {
             let point = self.system.back_up()?;
-            let words = ["-n", &self.source, &format!("recoverypoint/{point}")];
-            self.kubectl.until("the point to be complete", PATIENCE, &words, |seen| {
-                ensure!(seen["status"]["phase"] == "Complete", "{}", described(seen, "Ready"));
-                Ok(())
-            })?;
+            self.phase(&self.source, &format!("recoverypoint/{point}"), "Complete")?;
             Ok(point)
         })?;
         self.system.await_verified(&point, &["production"], PATIENCE)?;
@@ -108,19 +98,19 @@ impl<'a> Tripod<'a> {
             "metadata": {"name": "bench", "namespace": self.target},
             "spec": {"recoveryPoint": point, "system": self.source, "waitForWorkloads": false}});
         self.kubectl.apply(&restore.to_string())?;
-        let words = ["-n", &self.target, "restore/bench"];
-        self.kubectl.until(
-            "the restore to succeed",
-            PATIENCE,
-            &words,
-            |seen| match seen["status"]["phase"].as_str() {
-                Some("Succeeded" | "Failed") => Ok(seen.clone()),
-                _ => bail!("{}", seen["status"]),
-            },
-        )?;
-        let row = watched.end("tripod".to_owned(), "restore", objects)?;
-        let ended = self.kubectl.get(&words)?;
-        ensure!(ended["status"]["phase"] == "Succeeded", "{}", ended["status"]);
-        Ok(row)
+        self.phase(&self.target, "restore/bench", "Succeeded")?;
+        watched.end("tripod".to_owned(), "restore", objects)
+    }
+
+    /// Waits by a watch: to ask again and again would take from the machine what is measured.
+    fn phase(&self, namespace: &str, object: &str, phase: &str) -> Result<Value> {
+        let (wanted, patience) = (
+            format!("--for=jsonpath={{.status.phase}}={phase}"),
+            format!("--timeout={}s", PATIENCE.as_secs()),
+        );
+        let ended = self.kubectl.run(&["-n", namespace, "wait", object, &wanted, &patience]);
+        let seen = self.kubectl.get(&["-n", namespace, object])?;
+        ended.with_context(|| format!("{object}: {}", described(&seen, "Ready")))?;
+        Ok(seen)
     }
 }

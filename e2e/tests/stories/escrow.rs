@@ -45,9 +45,10 @@ fn restore_by_hand(system: &System<'_>, folder: &Path, key: &Path) -> Result<()>
     let (store, namespace) = (system.store("remote")?, system.namespace());
     let reader = store.client(&store.reader)?;
     let within = format!("systems/{namespace}/escrow/");
-    let wrapped = in_vault(system, "remote", &within)?.into_keys().find(|key| key.ends_with(".age"));
-    let at = wrapped.context("nothing is wrapped")?;
-    let name = at.trim_start_matches(&within).trim_end_matches(".age");
+    let there = in_vault(system, "remote", &within)?;
+    let name = there.keys().find_map(|key| key.strip_prefix(&within)?.strip_suffix(".age"));
+    let name = name.context("nothing is wrapped")?;
+    let at = format!("{within}{name}.age");
     let wrapped = store.block_on(async |_| {
         let object = reader.get_object().bucket(&store.bucket).key(&at).send().await?;
         Ok(object.body.collect().await?.into_bytes())

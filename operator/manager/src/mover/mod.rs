@@ -5,6 +5,7 @@
 //! refused, and will again.
 
 mod connect;
+mod digest;
 mod disk;
 mod pull;
 mod push;

@@ -1,21 +1,23 @@
 //! Fills an empty volume, then reads it again from the disk and compares: what counts is what is there.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 use futures::TryStreamExt as _;
 use reqwest::Response;
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
+use super::digest::digest;
 use super::unpack::Unpack;
-use super::walk::{Visitor, walk};
 use super::{MoverError, PullArgs, connect, disk};
 use crate::gateway::{DIGEST_HEADER, FILES_HEADER};
-use crate::vault::digest::{Totals, TreeDigest};
-use crate::vault::wire::{self, Meta};
+use crate::vault::digest::Totals;
+use crate::vault::wire;
+
+/// Bytes that are taken from the connection at once.
+const PIECE: usize = 256 << 10;
 
 /// What a pull did.
 #[derive(Debug, Serialize)]
@@ -74,43 +76,10 @@ fn header(response: &Response, name: &str) -> Result<String, MoverError> {
 
 fn fill(stream: impl Read, path: &Path) -> Result<(Totals, u64), MoverError> {
     let mut unpack = Unpack::into_empty(path)?;
+    // Headers are read in small pieces: not each of them over the bridge to the connection.
+    let stream = BufReader::with_capacity(PIECE, stream);
     wire::receive(stream, &mut unpack).map_err(|error| MoverError::Failed(error.to_string()))?;
     let owners_kept = unpack.finish()?;
     rustix::fs::syncfs(File::open(path)?).map_err(io::Error::from)?;
     Ok((digest(path)?, owners_kept))
-}
-
-/// The digest of what is on a disk.
-pub(super) fn digest(path: &Path) -> io::Result<Totals> {
-    let mut reading = Reading::default();
-    walk(disk::open_root(path)?, &mut reading)?;
-    Ok(reading.0.finish())
-}
-
-#[derive(Default)]
-struct Reading(TreeDigest);
-
-impl Visitor for Reading {
-    fn directory(&mut self, meta: &Meta) -> io::Result<()> {
-        if !meta.path.is_empty() {
-            self.0.directory(&meta.path);
-        }
-        Ok(())
-    }
-
-    fn link(&mut self, meta: &Meta, target: &[u8]) -> io::Result<()> {
-        self.0.link(&meta.path, target);
-        Ok(())
-    }
-
-    fn file(&mut self, meta: &Meta, content: &mut dyn Read) -> io::Result<()> {
-        let mut hasher = Sha256::new();
-        let size = io::copy(content, &mut hasher)?;
-        self.0.file(&meta.path, size, &hasher.finalize());
-        Ok(())
-    }
-
-    // Neither was in the stream; that they are there now shows in no digest, as they hold no data.
-    fn special(&mut self, _path: &[u8]) {}
-    fn vanished(&mut self, _path: &[u8]) {}
 }

@@ -1,5 +1,6 @@
 //! Sends a volume. The stream is made while it is sent: nothing is kept but the piece on its way.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
 
 use bytes::Bytes;
@@ -119,10 +120,10 @@ impl<W: Write> Visitor for Pushing<W> {
         self.sender.link(meta, target)
     }
 
-    fn file(&mut self, meta: &Meta, content: &mut dyn Read) -> io::Result<()> {
+    fn file(&mut self, meta: &Meta, mut content: File) -> io::Result<()> {
         let mut changed = false;
         self.sender.file::<io::Error>(meta, |sink| {
-            let copied = io::copy(&mut content.take(meta.size), sink)?;
+            let copied = io::copy(&mut (&mut content).take(meta.size), sink)?;
             if copied < meta.size {
                 changed = true;
                 io::copy(&mut io::repeat(0).take(meta.size - copied), sink)?;

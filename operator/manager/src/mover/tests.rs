@@ -173,7 +173,7 @@ async fn a_volume_goes_in_and_comes_out_and_restic_reads_it() {
     let (from, to, by_restic) =
         (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     plant(from.path());
-    let on_disk = pull::digest(from.path()).unwrap();
+    let on_disk = digest::digest(from.path()).unwrap();
 
     let report = push::run(&lab.push(from.path())).await.unwrap();
     assert_eq!(report.part.digest, on_disk.digest);
@@ -197,7 +197,7 @@ async fn a_volume_goes_in_and_comes_out_and_restic_reads_it() {
     lab.restic(&["check", "--read-data"]);
     lab.restic(&["restore", &report.part.snapshot, "--target", by_restic.path().to_str().unwrap()]);
     let restored = by_restic.path().join("volumes/data");
-    assert_eq!(pull::digest(&restored).unwrap().digest, on_disk.digest);
+    assert_eq!(digest::digest(&restored).unwrap().digest, on_disk.digest);
     same_metadata(from.path(), &restored);
 
     let packs = lab.vault.packs_of(&[report.part.snapshot]).await.unwrap();

@@ -1,6 +1,7 @@
 //! Walks a volume in path order: each directory before what is in it, names sorted by their bytes.
 
-use std::io::{self, Read};
+use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::FileType;
@@ -15,7 +16,7 @@ pub(super) trait Visitor {
     /// A symbolic link.
     fn link(&mut self, meta: &Meta, target: &[u8]) -> io::Result<()>;
     /// A file. `content` may have more or fewer bytes than `meta.size` when someone writes to it.
-    fn file(&mut self, meta: &Meta, content: &mut dyn Read) -> io::Result<()>;
+    fn file(&mut self, meta: &Meta, content: File) -> io::Result<()>;
     /// A socket, a pipe or a device.
     fn special(&mut self, path: &[u8]);
     /// Something that was there when its directory was read and is gone now.
@@ -102,12 +103,12 @@ fn visit(
             Ok(Some(directory))
         }
         FileType::RegularFile => {
-            let mut file = disk::open_file(parent, name).map_err(on_disk)?;
+            let file = disk::open_file(parent, name).map_err(on_disk)?;
             let now = rustix::fs::fstat(&file).map_err(|error| Trouble::Here(error.into()))?;
             if disk::kind(&now) != FileType::RegularFile {
                 return Err(Trouble::Gone);
             }
-            visitor.file(&disk::meta(path.to_vec(), &now), &mut file).map_err(Trouble::There)?;
+            visitor.file(&disk::meta(path.to_vec(), &now), file).map_err(Trouble::There)?;
             Ok(None)
         }
         FileType::Symlink => {

@@ -5,7 +5,7 @@
 //! before its seal allows it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use rustic_core::{
@@ -14,6 +14,7 @@ use rustic_core::{
 use tokio::runtime::Handle;
 use tripod_replication::{Created, Store, StoreError};
 
+use super::ahead::{Ahead, Place};
 use super::seal::Seal;
 
 /// One repository. Its methods block: they are called from the archiver's threads, never from the runtime's.
@@ -25,34 +26,6 @@ pub(super) struct StoreBackend {
     pub(super) runtime: Handle,
     pub(super) seal: Option<Arc<Seal>>,
     pub(super) ahead: Ahead,
-}
-
-/// The piece of a pack that was read last. What is read of a repository lies in packs in the order in which it was
-/// archived: small pieces one after the other are one request.
-#[derive(Default)]
-pub(super) struct Ahead(Mutex<Option<Window>>);
-
-struct Window {
-    pack: Id,
-    offset: u32,
-    bytes: Bytes,
-}
-
-/// So much of a pack is read at once, in bytes.
-const WINDOW: u32 = 4 << 20;
-
-impl Ahead {
-    fn has(&self, pack: &Id, offset: u32, length: u32) -> Option<Bytes> {
-        let window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let window = window.as_ref().filter(|window| window.pack == *pack)?;
-        let start = usize::try_from(offset.checked_sub(window.offset)?).ok()?;
-        let end = start.checked_add(usize::try_from(length).ok()?)?;
-        (end <= window.bytes.len()).then(|| window.bytes.slice(start..end))
-    }
-
-    fn keep(&self, pack: Id, offset: u32, bytes: Bytes) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Window { pack, offset, bytes });
-    }
 }
 
 impl StoreBackend {
@@ -125,24 +98,16 @@ impl ReadBackend for StoreBackend {
         offset: u32,
         length: u32,
     ) -> RusticResult<Bytes> {
-        if kind == FileType::Pack
-            && let Some(bytes) = self.ahead.has(id, offset, length)
-        {
-            return Ok(bytes);
-        }
         let key = self.key(kind, id);
-        // A store answers with what there is when more is asked for.
-        let wanted = if kind == FileType::Pack { length.max(WINDOW) } else { length };
-        let got = self
-            .runtime
-            .block_on(self.store.get_range(&self.bucket, &key, offset.into(), wanted.into()))
-            .map_err(|error| failed(&key, error))?;
-        let asked = usize::try_from(length).unwrap_or(usize::MAX).min(got.len());
-        let bytes = got.slice(..asked);
-        if kind == FileType::Pack {
-            self.ahead.keep(*id, offset, got);
-        }
-        Ok(bytes)
+        let get = |offset: u32, length: u32| {
+            let (store, bucket, key) = (self.store.clone(), self.bucket.clone(), key.clone());
+            async move { store.get_range(&bucket, &key, offset.into(), length.into()).await }
+        };
+        let read = match kind {
+            FileType::Pack => self.ahead.read(&self.runtime, Place { pack: *id, offset, length }, get),
+            _ => self.runtime.block_on(get(offset, length)),
+        };
+        read.map_err(|error| failed(&key, error))
     }
 
     fn warmup_path(&self, kind: FileType, id: &Id) -> String {

@@ -4,6 +4,7 @@
 //! centre has proven of them. Promises: a stream that did not arrive whole leaves no snapshot; neither the store's
 //! credentials nor the repository's key leave the operator; `restic` can read every repository.
 
+mod ahead;
 mod backend;
 pub mod browse;
 pub mod digest;

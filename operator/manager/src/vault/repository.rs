@@ -22,7 +22,8 @@ use tokio::runtime::Handle;
 use tripod_domain::manifest::{Part, PointManifest};
 use tripod_replication::{Store, StoreError};
 
-use super::backend::{Ahead, StoreBackend};
+use super::ahead::Ahead;
+use super::backend::StoreBackend;
 use super::digest::Totals;
 use super::documents::DocumentStream;
 use super::key::{KeyId, Keyring};
