@@ -101,6 +101,12 @@ bench-backup: image ## backup and restore of many objects beside Velero, and of 
 	@[ -x $(PEERS)/bin/restic ] || GOBIN=$(PEERS)/bin go install github.com/restic/restic/cmd/restic@v0.18.1
 	@target/$(HOST)/release/bench-backup --image $(IMAGE_ARCHIVE) --velero $(PEERS)/velero --restic $(PEERS)/bin/restic $(WORK)
 
+.PHONY: fuzz
+# In CI the same with a few thousand. CASES=1000000 takes longer.
+fuzz: ## hostile archives: streams to movers, tarballs of Velero, objects and their paths in a point
+	PROPTEST_CASES=$(or $(CASES),200000) $(CARGO) test $(PROFILE) -p tripod-manager --bin tripod -- --nocapture hostile_tests no_tarball_yields
+	PROPTEST_CASES=$(or $(CASES),200000) $(CARGO) test $(PROFILE) -p tripod-domain --lib -- --nocapture nothing_that_is_accepted
+
 .PHONY: faults
 # In CI the same with fewer kinds of faults, and with few seeds.
 faults: faults-replication ## every fault at every request of what is done to a vault, and the campaign of replication

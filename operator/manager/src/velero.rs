@@ -185,6 +185,7 @@ mod tests {
 
     use flate2::Compression;
     use flate2::write::GzEncoder;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -249,6 +250,47 @@ mod tests {
         encoder.write_all(&vec![b'a'; 100 << 20]).unwrap();
         let error = read(&encoder.finish().unwrap()).unwrap_err().to_string();
         assert!(error.contains("more than"), "{error}");
+    }
+
+    proptest! {
+        /// However a tarball is changed, before it was compressed or after: what is read has the form that it has to have.
+        #[test]
+        fn no_tarball_yields_what_is_no_document(
+            bodies in prop::collection::vec((".{0,40}", prop::collection::vec(any::<u8>(), 0..2000)), 0..6),
+            flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+            cut in any::<Option<prop::sample::Index>>(),
+            before in any::<bool>(),
+        ) {
+            let mut builder = tar::Builder::new(Vec::new());
+            for (name, body) in &bodies {
+                let mut header = tar::Header::new_gnu();
+                header.set_size(body.len() as u64);
+                let path = format!("resources/configmaps/namespaces/shop/{name}.json");
+                // Names that a tar can't have are left out.
+                let _ = builder.append_data(&mut header, path, &body[..]);
+            }
+            let plain = builder.into_inner().unwrap();
+            let spoil = |mut bytes: Vec<u8>| {
+                // A tar and a compressed one are never empty.
+                for (at, bits) in &flips {
+                    let at = at.index(bytes.len());
+                    bytes[at] ^= bits;
+                }
+                bytes.truncate(cut.map_or(bytes.len(), |cut| cut.index(bytes.len())));
+                bytes
+            };
+            let compress = |bytes: &[u8]| {
+                let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+                encoder.write_all(bytes).unwrap();
+                encoder.finish().unwrap()
+            };
+            let tarball = if before { compress(&spoil(plain)) } else { spoil(compress(&plain)) };
+            for (path, body) in read(&tarball).into_iter().flatten() {
+                prop_assert!(body.len() <= LARGEST);
+                let parts: Vec<&str> = path.split('/').collect();
+                prop_assert!(parts.len() == 2 && parts[1].strip_suffix(".json").is_some(), "{}", path);
+            }
+        }
     }
 
     #[test]

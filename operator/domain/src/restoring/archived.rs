@@ -170,8 +170,13 @@ mod tests {
         assert!(read("configmaps/a.json", deep.as_bytes()).unwrap_err().contains("recursion"));
     }
 
+    fn cases() -> ProptestConfig {
+        let asked = std::env::var_os("PROPTEST_CASES").is_some();
+        if asked { ProptestConfig::default() } else { ProptestConfig::with_cases(4096) }
+    }
+
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(4096))]
+        #![proptest_config(cases())]
         /// Whatever is accepted addresses one object of one kind in one namespace.
         #[test]
         fn nothing_that_is_accepted_leads_out(path in ".{0,60}", name in ".{0,20}", version in ".{0,20}") {

@@ -148,4 +148,6 @@ fn leave(report: &str) {
 }
 
 #[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
 mod tests;
