@@ -20,6 +20,7 @@ mod fixture;
 mod gate;
 mod hooks;
 mod kept_data;
+mod killed_at_a_write;
 mod killed_operator;
 mod lifecycle;
 mod lost_vault;
