@@ -94,12 +94,14 @@ bench-replication: ## the replication engine against others, on stores in memory
 
 .PHONY: bench-backup
 # WORK="--work mixed --objects 1000" is over in a few minutes.
-bench-backup: image ## backup and restore of many objects beside Velero, and of many files beside restic
+bench-backup: image ## backup and restore of many objects beside Velero, and of many files beside restic and kopia
 	@[ -x $(PEERS)/velero/velero ] || (cd e2e/bench/backup/velero && go build -o $(PEERS)/velero/velero github.com/vmware-tanzu/velero/cmd/velero)
 	@[ -x $(PEERS)/velero/plugins/velero-plugin-for-aws ] || (cd e2e/bench/backup/velero && \
 		go build -o $(PEERS)/velero/plugins/velero-plugin-for-aws github.com/vmware-tanzu/velero-plugin-for-aws/velero-plugin-for-aws)
+	@[ -x $(PEERS)/bin/kopia ] || (cd e2e/bench/backup/velero && go build -o $(PEERS)/bin/kopia github.com/kopia/kopia)
 	@[ -x $(PEERS)/bin/restic ] || GOBIN=$(PEERS)/bin go install github.com/restic/restic/cmd/restic@v0.18.1
-	@target/$(HOST)/release/bench-backup --image $(IMAGE_ARCHIVE) --velero $(PEERS)/velero --restic $(PEERS)/bin/restic $(WORK)
+	@target/$(HOST)/release/bench-backup --image $(IMAGE_ARCHIVE) --velero $(PEERS)/velero --restic $(PEERS)/bin/restic \
+		--kopia $(PEERS)/bin/kopia $(WORK)
 
 .PHONY: fuzz
 # In CI the same with a few thousand. CASES=1000000 takes longer.

@@ -1,9 +1,10 @@
 //! `bench-backup`: many objects are backed up and restored, by Tripod and by Velero, on the same API server and the same
-//! S3 server, in one run; and many files, by Tripod and by restic, on the same disk and S3 server. What is waited for has a
+//! S3 server, in one run; and many files, by Tripod, restic and kopia, on the same disk and S3 server. What is waited for has a
 //! deadline, and what is restored is counted, or compared.
 
 mod files;
 mod objects;
+mod peers;
 mod process;
 mod tripod;
 mod velero;
@@ -20,7 +21,8 @@ use tripod_e2e::installation::Installation;
 use tripod_e2e::lab::progress::Progress;
 use tripod_e2e::lab::{Lab, LabSpec};
 
-use objects::Kind;
+use objects::Kind as Objects;
+use peers::{Kind, Peer};
 
 /// Backup and restore of many objects, beside Velero.
 #[derive(Parser)]
@@ -38,9 +40,12 @@ struct Arguments {
     /// Folder with `velero` and `plugins/velero-plugin-for-aws`; without it Tripod is measured alone.
     #[arg(long)]
     velero: Option<PathBuf>,
-    /// `restic`; without it Tripod is measured alone.
+    /// `restic`; without it, it is left out.
     #[arg(long)]
     restic: Option<PathBuf>,
+    /// `kopia`; without it, it is left out.
+    #[arg(long)]
+    kopia: Option<PathBuf>,
     /// Where the figures are written, as JSON.
     #[arg(long, default_value = "target/bench/backup.json")]
     output: PathBuf,
@@ -124,7 +129,7 @@ fn measure(arguments: &Arguments, work: Work) -> Result<Vec<Row>> {
     let progress = Progress::new(false);
     let at = Installation::ensure(&LabSpec::quick(LAB), &arguments.image, &progress)?;
     let kinds = match work {
-        Work::Secrets => objects::only(Kind::Secret, arguments.objects.unwrap_or(31_000)),
+        Work::Secrets => objects::only(Objects::Secret, arguments.objects.unwrap_or(31_000)),
         _ => objects::mixed(arguments.objects.unwrap_or(10_000)),
     };
     let count = objects::count(&kinds);
@@ -166,7 +171,7 @@ fn measure(arguments: &Arguments, work: Work) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Both do the same to the same files, one after the other.
+/// All do the same to the same files, one after the other.
 fn measure_files(arguments: &Arguments) -> Result<Vec<Row>> {
     const CHANGED: &str = "again";
     Lab::down(LAB)?;
@@ -177,20 +182,23 @@ fn measure_files(arguments: &Arguments) -> Result<Vec<Row>> {
     let count = arguments.objects.unwrap_or(200_000);
     let mut files = progress.step(&format!("writing {count} files"), || files::Files::make(&ours, count))?;
     let (mut rows, _) = progress.step("tripod: backup", || ours.back_up_files("backup", count))?;
-    let restic = arguments.restic.as_ref().map(|program| files::Restic::prepare(&at, program)).transpose()?;
-    if let Some(restic) = &restic {
-        rows.push(progress.step("restic: backup", || restic.back_up(&files, "backup"))?);
+    let given = [(Kind::Restic, &arguments.restic), (Kind::Kopia, &arguments.kopia)];
+    let given = given.into_iter().filter_map(|(kind, program)| Some((kind, program.as_ref()?)));
+    let peers: Vec<Peer<'_>> =
+        given.map(|(kind, program)| Peer::prepare(&at, kind, program)).collect::<Result<_>>()?;
+    for peer in &peers {
+        rows.push(progress.step(&format!("{}: backup", peer.name()), || peer.back_up(&files, "backup"))?);
     }
     files.change()?;
     let (changed, point) = progress.step("tripod: backup again", || ours.back_up_files(CHANGED, count))?;
     rows.extend(changed);
-    if let Some(restic) = &restic {
-        rows.push(progress.step("restic: backup again", || restic.back_up(&files, CHANGED))?);
+    for peer in &peers {
+        rows.push(progress.step(&format!("{}: {CHANGED}", peer.name()), || peer.back_up(&files, CHANGED))?);
     }
     rows.extend(progress.step("tripod: restore", || ours.restore_files(&point, count))?);
     files.are_in(&files::folder_of(&ours, &ours.target)?)?;
-    if let Some(restic) = &restic {
-        rows.push(progress.step("restic: restore", || restic.restore(&files))?);
+    for peer in &peers {
+        rows.push(progress.step(&format!("{}: restore", peer.name()), || peer.restore(&files))?);
     }
     Ok(rows)
 }
