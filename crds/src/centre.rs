@@ -248,7 +248,7 @@ pub struct KeyUse {
     /// The Secret of master keys has it.
     #[serde(default)]
     pub given: bool,
-    /// Systems with a repository that was made with it.
+    /// Systems with a repository that was made with it, when that was last looked at.
     #[serde(default)]
     pub systems: u32,
 }

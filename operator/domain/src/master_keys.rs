@@ -50,6 +50,12 @@ pub fn is_known(status: Option<&CentreStatus>, given: &[String]) -> bool {
     is_told && of_status.eq(given)
 }
 
+/// Whether a key is in use, given or missing beside the current one: then it is looked at from time to time.
+#[must_use]
+pub fn are_several(status: Option<&CentreStatus>) -> bool {
+    status.is_some_and(|status| status.keys.len() > 1)
+}
+
 const UNREADABLE: &str = "Unreadable";
 
 /// Tells of them in a condition of its own.
@@ -162,5 +168,10 @@ mod tests {
         note(&mut status, Keys::Failed("gone".into()), Some(1), Timestamp::UNIX_EPOCH);
         assert!(!is(&status, &["a", "b"]), "the Secret is mended");
         assert!(!is_known(None, &["a".to_owned()]));
+        assert!(
+            are_several(Some(&status))
+                && !are_several(None)
+                && !are_several(Some(&after(&["a"], &[("a", 9)]).0))
+        );
     }
 }
