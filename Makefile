@@ -111,8 +111,9 @@ fuzz: ## hostile archives: streams to movers, tarballs of Velero, objects and th
 
 .PHONY: faults
 # In CI the same with fewer kinds of faults, and with few seeds.
-faults: faults-replication ## every fault at every request of what is done to a vault, and the campaign of replication
+faults: faults-replication ## every fault at every request of what is done to a vault, a kill at every write to the API server, and replication
 	TRIPOD_FAULTS=all $(CARGO) test $(RELEASE) --bin tripod -- --nocapture pull::fault_tests
+	TRIPOD_FAULTS=all $(MAKE) --no-print-directory stories STORY=killed_at_a_write
 
 # SEEDS=100 is over in seconds; FIRST=… begins with another one.
 faults-replication: ## random histories, faults and kills, and odd objects; both sides have to end alike

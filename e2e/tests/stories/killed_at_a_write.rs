@@ -71,13 +71,18 @@ fn at_each_write(beside: &Beside<'_>, work: &impl Work) -> Result<Vec<String>> {
     anyhow::bail!("there is always one more write: {killed:?}")
 }
 
+/// Of a wish: another one in each run on the same lab.
+fn name_of(round: usize) -> String {
+    format!("write-{}-{round}", std::process::id())
+}
+
 struct Backup<'s> {
     system: &'s System<'s>,
 }
 
 impl Work for Backup<'_> {
     fn wish(&self, round: usize) -> Result<()> {
-        let token = format!("tripod.cloud/run=write-{round}");
+        let token = format!("tripod.cloud/run={}", name_of(round));
         let words =
             ["-n", &self.system.namespace(), "annotate", "--overwrite", "backuppolicy/registration", &token];
         self.system.production()?.run(&words).map(drop)
@@ -87,11 +92,7 @@ impl Work for Backup<'_> {
         let (kubectl, namespace) = (self.system.production()?, self.system.namespace());
         let policy = kubectl.get(&["-n", &namespace, "backuppolicy/registration"])?;
         let acted_on = &policy["status"]["lastRunToken"];
-        ensure!(
-            *acted_on == format!("write-{round}").as_str(),
-            "{acted_on}; {}",
-            described(&policy, "Ready")
-        );
+        ensure!(*acted_on == name_of(round).as_str(), "{acted_on}; {}", described(&policy, "Ready"));
         let point = newest(self.system)?.context("no point")?;
         let seen = kubectl.get(&["-n", &namespace, &format!("recoverypoint/{point}")])?;
         let state = state_at(&seen, "production");
@@ -120,14 +121,14 @@ impl Work for Restore<'_> {
         let (kubectl, namespace) = (self.system.production()?, self.system.namespace());
         kubectl.run(&["-n", &namespace, "delete", "configmap/desk", "--ignore-not-found"])?;
         let restore = json!({"apiVersion": "tripod.cloud/v1alpha1", "kind": "Restore",
-            "metadata": {"name": format!("write-{round}"), "namespace": namespace},
+            "metadata": {"name": name_of(round), "namespace": namespace},
             "spec": {"recoveryPoint": self.point, "include": {"kinds": ["configmaps"]}}});
         kubectl.apply(&restore.to_string()).map(drop)
     }
 
     fn has_ended(&self, round: usize) -> Result<()> {
         let (kubectl, namespace) = (self.system.production()?, self.system.namespace());
-        let restore = kubectl.get(&["-n", &namespace, &format!("restore/write-{round}")])?;
+        let restore = kubectl.get(&["-n", &namespace, &format!("restore/{}", name_of(round))])?;
         let phase = &restore["status"]["phase"];
         ensure!(phase == "Succeeded", "{phase}; {}", described(&restore, "Ready"));
         let settings = kubectl.get(&["-n", &namespace, "configmap/desk"])?;
