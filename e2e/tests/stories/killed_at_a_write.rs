@@ -1,4 +1,4 @@
-//! The operator is killed at a write to the API server, before it is done or after: at each write of a backup and of a restore,
+//! The operator is killed at a write to the system's namespace, before it is done or after: at each of a backup and of a restore,
 //! one after the other. Whoever comes next finishes what was begun. In CI at some of them; `TRIPOD_FAULTS=all` is at each.
 //!
 //! The operator is the product's own, as a process beside the cluster, with the rights of its account there; what stands between
@@ -163,7 +163,7 @@ impl<'s> Beside<'s> {
             },
         )?;
         let token = kubectl.run(&["-n", "tripod-system", "create", "token", "tripod", "--duration=2h"])?;
-        let proxy = Proxy::start(&system.at.lab.centre("production")?.kubeconfig)?;
+        let proxy = Proxy::start(&system.at.lab.centre("production")?.kubeconfig, &system.namespace())?;
         let kubeconfig = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("beside.kubeconfig");
         let config = json!({"apiVersion": "v1", "kind": "Config", "current-context": "c",
             "clusters": [{"name": "c", "cluster": {"server": format!("http://{}", proxy.address)}}],
