@@ -3,6 +3,8 @@
 //! which makes it whole. Of a volume that is read from a snapshot, only the snapshot is taken between the hooks; its files are
 //! read after them.
 
+mod taking;
+
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
@@ -15,7 +17,10 @@ use crate::change;
 use crate::conditions::{self, Verdict};
 use crate::hooks::{self, At, Next, Stage};
 use crate::manifest::{BucketPart, CopyRecord, Part, PointManifest};
-use crate::volume_snapshots::{self, State};
+use crate::volume_snapshots;
+
+pub use taking::Missing;
+use taking::{Taking, copy_out, take};
 
 /// A run that is not complete after this long has failed: something it needs will not come by itself.
 pub const RUN_DEADLINE: SignedDuration = SignedDuration::from_hours(6);
@@ -83,19 +88,6 @@ pub enum Plan {
     Fail { reason: String, message: String },
     /// Nothing to write: show what the centres have proved.
     Watch,
-}
-
-/// What is missing of a point.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Missing {
-    pub objects: bool,
-    /// Claims of which a snapshot is to be asked for.
-    pub freeze: Vec<String>,
-    /// Claims whose mover is to be started.
-    pub launch: Vec<String>,
-    pub buckets: Vec<String>,
-    /// Claims whose snapshot or mover is on its way.
-    pub waiting: Vec<String>,
 }
 
 /// Pure, total.
@@ -167,95 +159,15 @@ fn course(seen: &Observed, now: Timestamp) -> Course {
     Course { plan, hooks: walk.steps, failing }
 }
 
-/// How far the taking of data is.
-enum Taking {
-    More(Plan),
-    Failed(Failing),
-    All,
-}
-
-/// What has to be taken at the moment of the point.
-fn take(seen: &Observed, now: Timestamp) -> Taking {
-    let spec = &seen.point.spec;
-    let (frozen, live): (Vec<&String>, Vec<&String>) =
-        missing_volumes(seen).partition(|claim| spec.snapshots.iter().any(|of| of.claim == **claim));
-    let mut missing = match files(seen, live) {
-        Ok(missing) => missing,
-        Err(why) => return Taking::Failed(why),
-    };
-    for claim in frozen {
-        match seen.snapshots.get(claim).map(|seen| &seen.state) {
-            Some(State::Ready) => {}
-            Some(State::Pending) => missing.waiting.push(claim.clone()),
-            Some(State::Failed(words)) => {
-                let message = format!("spec.snapshots: claim {claim}: {words}");
-                return Taking::Failed(Failing { reason: "SnapshotFailed".into(), message });
-            }
-            Some(State::Absent) | None => missing.freeze.push(claim.clone()),
-        }
-    }
-    missing.objects = spec.objects && seen.objects.is_none();
-    missing.buckets = spec.buckets.iter().filter(|b| !seen.buckets.contains_key(*b)).cloned().collect();
-    gather(seen, missing, now)
-}
-
-/// What is read of snapshots when hooks have let the system go on.
-fn copy_out(seen: &Observed, now: Timestamp) -> Taking {
-    match files(seen, missing_volumes(seen).collect()) {
-        Ok(missing) => gather(seen, missing, now),
-        Err(why) => Taking::Failed(why),
-    }
-}
-
-fn missing_volumes(seen: &Observed) -> impl Iterator<Item = &String> {
-    seen.point.spec.volumes.iter().filter(|claim| !seen.volumes.contains_key(*claim))
-}
-
-/// The movers of these claims. One that says it succeeded without a part in the vault was lied to, or its part was removed:
-/// again.
-fn files(seen: &Observed, claims: Vec<&String>) -> Result<Missing, Failing> {
-    let mut missing = Missing::default();
-    for claim in claims {
-        match seen.movers.get(claim) {
-            Some(MoverState::Failed(words)) => {
-                let message = format!("spec.volumes: the files of claim {claim} could not be read: {words}");
-                return Err(Failing { reason: "MoverFailed".into(), message });
-            }
-            Some(MoverState::Running) => missing.waiting.push(claim.clone()),
-            _ => missing.launch.push(claim.clone()),
-        }
-    }
-    Ok(missing)
-}
-
-fn gather(seen: &Observed, missing: Missing, now: Timestamp) -> Taking {
-    if missing == Missing::default() {
-        return Taking::All;
-    }
-    if now.duration_since(seen.point.spec.taken_at.0) > RUN_DEADLINE {
-        let message = format!(
-            "not complete {} h after it began; still missing: volumes {:?}, buckets {:?}",
-            RUN_DEADLINE.as_hours(),
-            missing.volumes(),
-            missing.buckets
-        );
-        return Taking::Failed(Failing { reason: "DeadlineExceeded".into(), message });
-    }
-    Taking::More(Plan::Gather(missing))
-}
-
-impl Missing {
-    /// Claims whose files are not there, whatever is done about them.
-    fn volumes(&self) -> Vec<&String> {
-        self.freeze.iter().chain(&self.launch).chain(&self.waiting).collect()
-    }
+/// Claims of which a snapshot, or what was made from it, is there.
+fn frozen(seen: &Observed) -> impl Iterator<Item = String> {
+    seen.snapshots.iter().filter(|(_, of)| !of.is_gone()).map(|(claim, _)| claim.clone())
 }
 
 /// Snapshots go before a point has failed: afterwards nobody looks for them any more. Movers that read the volumes
 /// themselves stay for their logs.
 fn fail(seen: &Observed, Failing { reason, message }: Failing) -> Plan {
-    let left: Vec<String> =
-        seen.snapshots.iter().filter(|(_, of)| !of.is_gone()).map(|(claim, _)| claim.clone()).collect();
+    let left: Vec<String> = frozen(seen).collect();
     if left.is_empty() { Plan::Fail { reason, message } } else { Plan::Clear(left) }
 }
 
@@ -269,8 +181,7 @@ fn clear_or_seal(seen: &Observed, now: Timestamp) -> Plan {
         return Plan::Gather(Missing { waiting, ..Missing::default() });
     }
     let mut through = in_state(|state| *state != MoverState::Absent);
-    let snapshots = seen.snapshots.iter().filter(|(_, of)| !of.is_gone()).map(|(claim, _)| claim);
-    through.extend(snapshots.cloned());
+    through.extend(frozen(seen));
     through.sort();
     through.dedup();
     if through.is_empty() { Plan::Seal(Box::new(seal(seen, now))) } else { Plan::Clear(through) }
@@ -316,7 +227,7 @@ pub struct Outcome {
 pub fn recheck(seen: &Observed, plan: &Plan) -> SignedDuration {
     match plan {
         // A snapshot is there in a moment, and hooks keep the system quiet until it is.
-        Plan::Gather(_) if seen.snapshots.values().any(|of| of.state == State::Pending) => {
+        Plan::Gather(_) if seen.snapshots.values().any(|of| of.state == volume_snapshots::State::Pending) => {
             SignedDuration::from_secs(1)
         }
         Plan::Gather(_) => SignedDuration::from_secs(5),

@@ -1,6 +1,8 @@
 use super::*;
 use tripod_crds::RecoveryPointSpec;
 
+use crate::volume_snapshots::State;
+
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
